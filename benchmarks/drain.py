@@ -38,7 +38,7 @@ FAR_SINGLE = 2_000
 RUNS = 3
 WINDOW = 100
 DEFAULT_WINDOW = 20
-"""What mosquitto allows unless it is told otherwise."""
+"""What mosquitto allows by default."""
 PATIENCE_S = 300.0
 TOPICS = (f"{PREFIX}/punch/#", f"{PREFIX}/note", f"{PREFIX}/batch")
 ALL, AS_IT_COMES = "max_inflight_messages 0", "# as it comes"

@@ -131,7 +131,7 @@ def _orm(reading: Reading, who: ReadingContext, folder: Path) -> int:
         for sequence, record in enumerate(reading.records, 1):
             if not isinstance(record, RawPunch):
                 raise TypeError("the invented office makes no bad records")
-            # The office's people may punch twice within a second: those are told apart by position here.
+            # The office's people may punch twice within a second: those are distinguished by position here.
             draft = event.punch_draft(record, who, occurrence=sequence, position=sequence)
             body, previous = event.encode(
                 draft, source=SOURCE, stream="bench", sequence=sequence, recorded=recorded, previous=previous

@@ -52,7 +52,7 @@ class Coverage:
     ) -> None:
         """``gaps`` are in order and lie below ``seen``; their age counts from ``now_s``.
 
-        Where some gaps are not listed, only sequences in or beside listed ones and above ``seen`` may be asked for.
+        Where some gaps are not listed, only sequences in or beside listed ones and above ``seen`` may be requested.
         """
         self.seen = seen
         """Highest sequence held."""

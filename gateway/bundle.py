@@ -415,7 +415,7 @@ class Writer:
     def add(self, body: str) -> bool:
         """Add the next event; False where there is no room for more.
 
-        Raises ValueError where the event is not as it was once written: nobody would take it.
+        Raises ValueError where the event is not as it was once written: it would be refused.
         """
         event = verified(body)
         if self._bodies and (event["stream"] != self._stream or self._size >= PART_BYTES):

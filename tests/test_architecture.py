@@ -247,7 +247,7 @@ def test_only_the_ports_know_pyserial() -> None:
 
 
 def test_constraints_are_plain_pins_of_every_dependency() -> None:
-    """constraints.txt holds nothing but package==version, and covers what pyproject asks for."""
+    """constraints.txt holds nothing but package==version, and covers what pyproject requests."""
     lines = (ROOT / "constraints.txt").read_text("ascii").splitlines()
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+", line) for line in lines)
     pinned = {canonicalize_name(line.split("==")[0]) for line in lines}

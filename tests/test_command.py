@@ -22,7 +22,7 @@ print("last words", file=sys.stderr)
 
 
 def started() -> "subprocess.Popen[str]":
-    """Start a program that writes a megabyte to its error output, says so, and waits."""
+    """Start a program that writes a megabyte to its error output, reports it, and waits."""
     pipe = subprocess.PIPE
     command = [sys.executable, "-c", TALKATIVE]
     return drained(subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True))

@@ -86,7 +86,7 @@ def look_at_pages(status: str, centre: str) -> None:
 
 
 def test_everything_is_at_the_centre_as_meant_and_nothing_is_left(tmp_path: Path) -> None:
-    """The sum comes out and so do the verdicts, the exit code says so, no process and no file stay behind."""
+    """The sum comes out and so do the verdicts, the exit code reports it, no process and no file stay behind."""
     ended = subprocess.run(
         [*DEMO, "--for", "5s"],
         capture_output=True,
@@ -181,7 +181,7 @@ def test_a_program_that_ends_too_early_is_named(tmp_path: Path) -> None:
 
 
 def test_container_without_pseudo_terminals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """P2: the terminal of the serial line is put on the network with its records, and a line says so."""
+    """P2: the terminal of the serial line is put on the network with its records, and a line reports it."""
 
     def refuse() -> tuple[int, int]:
         raise OSError(28, "No space left on device")  # what a full or missing devpts says

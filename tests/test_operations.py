@@ -125,7 +125,7 @@ def test_paths_are_those_of_the_service(page: str, tmp_path: Path) -> None:
 
 
 def test_alarms_in_the_weekly_look_exist() -> None:
-    """What people are told to look for is what the programs say."""
+    """What people are advised to look for is what the programs print."""
     output = (DOCS / "contract.md").read_text("utf-8") + (DOCS / "log-events.md").read_text("utf-8")
     alarms = re.findall(r"`([a-z_]+)`", "\n".join(re.findall(r"^\| (`.+?`) \|", section(2), re.MULTILINE)))
     assert len(alarms) > 10

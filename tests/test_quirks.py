@@ -83,7 +83,7 @@ class Office:
     checked: int = 0
     """Events up to this sequence have been checked against the contract."""
     reported: Counter[Key] = field(default_factory=Counter)
-    """Punches of which only an event told."""
+    """Punches known only by a live event."""
 
     def look(self) -> Counter[Key]:
         """Look at the terminal's log; return what it has ever held."""

@@ -73,7 +73,7 @@ def _digests(
         if (unit, on) not in judged:
             judged[unit, on] = judged_on(connection, unit, on, policies)
         if all(states(one) <= {"no_duty", "none"} for one in judged[unit, on]):
-            continue  # nobody was to be there
+            continue  # a day without demanded presence
         link = f"{settings.pages}/today/{quote(unit, safe='/')}?{urlencode({'date': on.isoformat()})}"
         yield digest(account, unit, rows[-1].record.name, on, judged[unit, on], link, settings.least_people)
 

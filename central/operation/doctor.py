@@ -256,7 +256,7 @@ def _pages(settings: Settings) -> Iterator[Step]:
             reason = getattr(error, "verify_message", None) or getattr(error, "strerror", None) or error
             yield failed("pages", "bad_certificate", file=pages.cert_file, reason=reason)
     host, port = address_of(pages.listen)
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - the address is asked for, not opened
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - the address is looked up, not opened
     try:
         status = _status(host, port, tls=pages.cert_file is not None)
     except OSError as error:

@@ -10,7 +10,7 @@ from central.timesheet.rules import RulesOn
 
 
 class OfficePolicies(Mapping[str, RulesOn]):
-    """Policies by name; each is loaded when it is first asked for. One that cannot be loaded is not there."""
+    """Policies by name; each is loaded when it is first used. One that cannot be loaded is not there."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folders = [*([] if folder is None else [folder]), SHIPPED, SHIPPED / "examples"]

@@ -67,7 +67,7 @@ def summary_message(
 
 
 def closed_message(closing: Closing, people: int, adjustments: int, root: str) -> Message:
-    """Return the message about a closed period; it names nobody."""
+    """Return the message about a closed period; it names no person."""
     still_open = json.loads(closing.still_open)
     data = {
         "closing": closing.id,

@@ -201,7 +201,7 @@ class Batch:
         return True
 
     def _decide_tombstones(self, gateway: Gateway, tombstones: Iterable[Tombstone], key: int) -> None:
-        """Give pruned events their places, so that their content is not asked for any more.
+        """Give pruned events their places, so that their content is not requested any more.
 
         Those for which the quotas leave no room stay missing.
         """

@@ -67,7 +67,7 @@ def copy_database(source: Path, target: Path, progress: Callable[[int, int], Non
 
 
 def held_in(copy: Path) -> Held:
-    """Verify every page and index of a file that nobody uses, and return what it holds; raises StoreError."""
+    """Verify every page and index of a file that no process uses, and return what it holds; raises StoreError."""
     try:
         with closing(_open(copy, "mode=ro&immutable=1")) as connection:
             [found] = connection.execute("PRAGMA integrity_check(1)").fetchone()

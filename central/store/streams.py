@@ -82,7 +82,7 @@ class Gateway:
     """Its own ``info`` named that stream."""
     changed: bool = False
     streams_today: int | None = None
-    """Streams that began within 24 hours, where that was asked."""
+    """Streams that began within 24 hours, where they were counted."""
 
 
 @dataclass(slots=True)

@@ -46,7 +46,7 @@ class PinUse(NamedTuple):
 
 
 class UnknownPin(NamedTuple):
-    """A PIN that nobody had at a terminal when it was read, with all its uses by nobody."""
+    """A PIN without a person at a terminal when it was read, with all such uses."""
 
     reader: Reader
     pin: str
@@ -71,7 +71,7 @@ class Enrolments:
                 self._at_site.setdefault((one.site, one.pin), []).append(row)
 
     def person(self, reader: Reader, pin: str, on: date) -> str | None:
-        """Return the person who had a PIN at a terminal on a date; None where nobody had it."""
+        """Return the person who had a PIN at a terminal on a date; None where no person had it."""
         found = _valid(self._at_terminal.get((reader.serial, pin), ()), on)
         if found is None:
             found = _valid(self._at_site.get((reader.site, pin), ()), on)
@@ -90,7 +90,7 @@ def _valid(rows: Iterable[EnrolmentRow], on: date) -> Enrolment | None:
 
 
 def unknown_pins(uses: Iterable[PinUse], enrolments: Enrolments) -> list[UnknownPin]:
-    """Return the PINs that nobody had when they were read, by terminal and PIN."""
+    """Return the PINs without a person when they were read, by terminal and PIN."""
     found: dict[tuple[Reader, str], UnknownPin] = {}
     for use in _unattributed(uses, enrolments):
         before = found.get((use.reader, use.pin), UnknownPin(use.reader, use.pin, 0, use.first, use.last, 0))

@@ -206,7 +206,7 @@ class Recompute:
         marks.unmark(connection, [mark.id for mark in taken])
 
     def _attribute(self, connection: Connection, taken: list[Marked], wanted: Wanted, now: datetime) -> None:
-        """Find whose the punches are that marks name; those of nobody are a doubt of the people of the site."""
+        """Find whose the punches are that marks name; those without a person are a doubt of the people of the site."""
         readings = [(mark, reading) for mark in taken if (reading := read_of(mark.subject)) is not None]
         if not readings:
             return

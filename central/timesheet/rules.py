@@ -22,7 +22,7 @@ class Ref(NamedTuple):
 
 @lru_cache(maxsize=10_000)
 def ref_json(ref: Ref) -> dict[str, str | None]:
-    """Return a reference as JSON holds it; one object for each, which nobody changes."""
+    """Return a reference as JSON holds it; one object for each, which is never changed."""
     return ref._asdict()
 
 

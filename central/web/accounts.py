@@ -51,7 +51,7 @@ class Account:
     units: tuple[str, ...]
     person: str | None
     password: str | None
-    """The argon2id hash; None: nobody can log in yet."""
+    """The argon2id hash; None: no login is possible yet."""
     mail: str | None = None
     """Where a superior's digest and an operator's alarms are sent; None: nowhere."""
     language: Language = Language.INDONESIAN

@@ -74,7 +74,7 @@ class Live:
             follower.changed.set()
 
     async def _watch(self) -> None:
-        """Look at the database until nobody follows."""
+        """Look at the database until no browser follows."""
         newest = -1
         while self._followers and not self.stopping:
             try:

@@ -69,7 +69,7 @@ class Faults:
     long_line: int = 0
     """Uploads with a line of 10 MB."""
     enrolment: int = 0
-    """Uploads of operations, users and templates, 20 MB each, that nobody requested."""
+    """Uploads of operations, users and templates, 20 MB each, without a request."""
     unknown_table: int = 0
     """Uploads of punches under the name of an unknown table."""
     wrong_serial: bool = False
@@ -556,7 +556,7 @@ class Simulator:
         return False
 
     def _enrolment(self) -> bool:
-        """Upload operations, users and templates that nobody requested, where that fault is on."""
+        """Upload operations, users and templates without a request, where that fault is on."""
         if not self.terminal.faults.consume("enrolment"):
             return True
         template = b"FP PIN=7\tFID=1\tSize=1024\tValid=1\tTMP=" + b"Ts9SUzIxAAAE" * 100 + b"\n"

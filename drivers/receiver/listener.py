@@ -64,7 +64,7 @@ RETRY_S = (2.0, 60.0)
 """Shortest and longest pause before a port that could not be opened is tried again."""
 CONFIGURE_S = 10.0
 RETRY_AFTER_S = 5
-"""What an app that posts too often is told to wait."""
+"""How long an app that posts too often is to wait."""
 CLOSE_S = 1.0
 """Time for the replies under way when the receiver closes."""
 ACCEPT_PAUSE_S = 1.0

@@ -1,7 +1,7 @@
 """The driver of apps that post: each request with the right signature is a delivery, answered after the commit.
 
 An app keeps its records until it has the answer, and posts them again until then. It has no log that could be read and
-no clock that could be requested, and it is silent while nobody punches: so silence is no outage.
+no clock that could be requested, and it is silent while there are no punches: so silence is no outage.
 """
 
 import hmac

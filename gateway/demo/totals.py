@@ -63,7 +63,7 @@ class Totals:
 
     @property
     def waiting(self) -> Message | None:
-        """What is still missing before the centre is asked, or None."""
+        """What is still missing before the centre is queried, or None."""
         if self.in_ledger < self.in_terminals:
             return Message(
                 _("the gateway to read {count} more punches"), count=f"{self.in_terminals - self.in_ledger:,}"
@@ -95,7 +95,7 @@ class Totals:
 
 
 def measure_totals(data_dir: Path, in_terminals: int) -> Totals:
-    """Return the numbers of the gateway's ledger; those of the centre are asked for once, at the end."""
+    """Return the numbers of the gateway's ledger; those of the centre are queried once, at the end."""
     try:
         with closing(LedgerReader(data_dir)) as ledger:
             counts, punches = ledger.counts(), ledger.punches()

@@ -226,7 +226,7 @@ def matches(given: str, secret: str) -> bool:
 def ticket(token: str, key: bytes) -> str:
     """Return the value of the cookie: proof of the token, which cannot be computed from it; a new token voids it.
 
-    ``key`` is this gateway's own: without it nobody can try tokens as cookies.
+    ``key`` is this gateway's own: without it no client can try tokens as cookies.
     """
     return hmac.digest(key, b"hadir status page\n" + token.encode(), hashlib.sha256).hex()
 

@@ -91,7 +91,7 @@ class Visits:
         self._date_check = DateCheck(context, self.plan)
         self._recount = Recount(context)
         self._is_delivering = False
-        """The terminal has delivered records since the last poll: a recount that nobody requested waits."""
+        """The terminal has delivered records since the last poll: a recount that was not requested waits."""
         self._recount_requests: list[VisitRequest] = []
         """Requests that the recount under way will answer."""
         self._port = port

@@ -31,7 +31,7 @@ def centre(tmp_path: Path) -> Iterator[Centre]:
 @pytest.mark.parametrize("kind", HOSTILE)
 @pytest.mark.parametrize("in_batch", [False, True])
 def test_what_once_ended_the_inbox_costs_itself(centre: Centre, kind: str, in_batch: bool) -> None:
-    """Its siblings are stored, it is kept aside with a reason, and its place is asked for again."""
+    """Its siblings are stored, it is kept aside with a reason, and its place is requested again."""
     source = Source()
     first, spoiled, last = (payload(event) for event in source.punches(3))
     bad = hostile(kind, json.loads(spoiled))

@@ -118,7 +118,7 @@ def test_an_inbox_from_start_to_stop(tmp_path: Path, db: Path) -> None:
 
 
 def test_it_works_with_the_rights_and_the_broker_that_the_documents_show(tmp_path: Path, db: Path) -> None:
-    """The sample access list is enough for the centre, and mosquitto knows the settings that its page asks for."""
+    """The sample access list is enough for the centre, and mosquitto has the settings that its page requires."""
     block = re.search(r"```\n(user gw-01\n.*?)```", (DOCS / "contract.md").read_text("utf-8"), re.DOTALL)
     settings = re.search(r"```\n(persistence .*?)```", (DOCS / "centre.md").read_text("utf-8"), re.DOTALL)
     assert block

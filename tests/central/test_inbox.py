@@ -566,7 +566,7 @@ def admitting(last: bytes) -> Callable[[Packet], bytes | None]:
 
 
 def test_a_second_inbox_with_the_same_client_id_is_reported(db: Path, monkeypatch: Any) -> None:
-    """A broker that says so is left alone for long; each of the two would throw the other out for ever."""
+    """A broker that gives this reason is left alone for long; each of the two would throw the other out for ever."""
     monkeypatch.setattr("random.uniform", lambda *_: 0.01)
     monkeypatch.setattr(inbox_module, "_TAKEN_OVER_PAUSE_S", (100_000.0, 100_000.0))
 

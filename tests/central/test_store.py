@@ -80,7 +80,7 @@ class Centre:
         return [line for line in self.log if line["event"] == event]
 
     def held_range(self, gateway: str = GATEWAY) -> HeldRange:
-        """Return what the gateway would be told now."""
+        """Return the receipt that the gateway would get now."""
         return self.reported()[gateway][1]
 
     def reported(self) -> dict[str, tuple[str, HeldRange]]:
@@ -192,7 +192,7 @@ def test_any_order_with_repetitions_and_batches_ends_the_same(centre: Centre, se
 
 
 def test_a_gap_is_reported_and_then_closed(centre: Centre) -> None:
-    """What the broker lost is asked for, comes as a batch, and closes the chain."""
+    """What the broker lost is requested, comes as a batch, and closes the chain."""
     source = Source()
     source.punches(10)
     centre.ingest(*source.events[:3], *source.events[6:])
@@ -222,7 +222,7 @@ def test_a_restart_remembers_gaps_and_counts_their_age_anew(centre: Centre) -> N
 
 
 def test_joining_in_mid_stream_is_logged(centre: Centre) -> None:
-    """The first `previous` is taken on trust; the beginning is asked for, and then nothing is on trust any more."""
+    """The first `previous` is taken on trust; the beginning is requested, and then nothing is on trust any more."""
     source = Source()
     source.punches(10)
 
@@ -555,7 +555,7 @@ def test_what_the_real_ledger_writes_is_what_this_centre_reads(centre: Centre, t
 
 
 def test_what_the_gateway_has_forgotten_is_no_gap_any_more(centre: Centre) -> None:
-    """Its place is held by id and digest, the chain is checked through it, and nobody asks for it again."""
+    """Its place is held by id and digest, the chain is checked through it, and it is requested no more."""
     source = Source()
     source.punches(10)
     centre.ingest(*source.events[:3], *source.events[6:])
@@ -717,7 +717,7 @@ def test_what_is_forgotten_without_being_named_rightly_stays_missing(centre: Cen
 
 @pytest.mark.parametrize("seed", range(8))
 def test_in_any_order_places_and_findings_are_those_of_the_definition(centre: Centre, seed: int) -> None:
-    """Some of what the gateway calls forgotten arrives all the same, before or after it says so."""
+    """Some of what the gateway calls forgotten arrives all the same, before or after the note about it."""
     dice = random.Random(seed)
     source = Source()
     source.punches(40)

@@ -120,7 +120,7 @@ def test_reads_what_was_put_in(tmp_path: Path, people: int, records: int) -> Non
 
 
 def test_sees_a_punch_as_it_happens(tmp_path: Path) -> None:
-    """It is told of a finger, and that it never acknowledges one disturbs nothing."""
+    """It receives a live event, and never acknowledging one disturbs nothing."""
     terminal = build(people=10, records=10, now=frozen)
     with Simulator(terminal) as simulator, unhurried(simulator) as port:
         process = node("live", port, tmp_path)
@@ -146,7 +146,7 @@ def test_long_pins_are_cut_by_the_client(tmp_path: Path) -> None:
 
 
 def test_a_key_keeps_the_client_out(tmp_path: Path) -> None:
-    """It does not notice that the terminal asks for a key, and takes each refusal for an answer; it is told nothing."""
+    """It does not notice that the terminal requires a key, and takes each refusal for an answer."""
     terminal = build(people=10, records=10, comm_key=4711, now=frozen)
     with Simulator(terminal) as simulator, unhurried(simulator) as port:
         process = node("read", port, tmp_path)

@@ -61,7 +61,7 @@ def test_an_answer_that_may_have_arrived_is_not_repeated() -> None:
 
 
 def test_dropped() -> None:
-    """Whoever asks for the next one has not stored this one."""
+    """Whoever requests the next one has not stored this one."""
     source = Source()
     (delivery,) = offered(source)
     assert source.calls == ["refused"]

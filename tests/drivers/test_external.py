@@ -221,7 +221,7 @@ def test_a_driver_for_a_former_interface_is_left_out_with_the_present_names(
 
 
 class FormerFolder:
-    """A folder of exports as drivers wrote it when the gateway asked for them by ``exports``."""
+    """A folder of exports as drivers wrote it when the gateway requested them by ``exports``."""
 
     def present(self) -> bool:
         """Return True."""

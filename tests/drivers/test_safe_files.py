@@ -94,7 +94,7 @@ def test_reading_is_bounded(folder: Folder) -> None:
 
 
 def test_a_folder_of_very_many_names(folder: Folder) -> None:
-    """It costs no more than was asked for."""
+    """It costs no more than was requested."""
     for number in range(30):
         (folder.path / str(number)).touch()
     assert len(folder.names(20)) == 20

@@ -37,7 +37,7 @@ def history(count: int, moment: datetime) -> list[Record]:
 
 @dataclass
 class Script:
-    """What a terminal holds, how it answers, and what it was asked for."""
+    """What a terminal holds, how it answers, and what was requested of it."""
 
     log: list[Record] = field(default_factory=list)
     capacity: int | None = 100_000

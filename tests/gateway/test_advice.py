@@ -32,7 +32,7 @@ MINUTE, HOUR = 60_000, 3_600_000
     ],
 )
 def test_an_offset_of_whole_hours_or_quarters_is_first_a_zone(offset_ms: int, found: str) -> None:
-    """Nobody is told to set the one right clock; a clock that is years off is no zone."""
+    """The one right clock is not to be set; a clock that is years off is no zone."""
     assert judge_clock(offset_ms, 500, 60.0, synchronised=True) == found
 
 

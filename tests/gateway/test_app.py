@@ -139,7 +139,7 @@ def test_sigterm_ends_within_five_seconds_and_says_offline(tmp_path: Path, broke
 
 
 def test_sigterm_amid_an_import_is_no_failure_and_shows_no_pin(tmp_path: Path, broker: Broker) -> None:
-    """The import stops where it is; the log says so in one line, without an error and without a PIN."""
+    """The import stops where it is; the log reports it in one line, without an error and without a PIN."""
     history = generate(3, 40_000, 200, datetime(2026, 11, 20, 17, 0), "40")  # noqa: DTZ001 - wall clock
     terminal = SimulatedTerminal(serial="S1", users=history.users, log=history.log, now=here)
     with Simulator(terminal) as simulator:
@@ -445,7 +445,7 @@ def test_a_part_that_fails_ends_the_process_loudly(tmp_path: Path, broker: Broke
 
 
 def test_damaged_ledger_is_salvaged_and_every_punch_arrives(tmp_path: Path, broker: Broker) -> None:
-    """A ledger spoilt while the daemon is down: the next start saves it, says so, and the centre has every punch."""
+    """A ledger spoilt while the daemon is down: the next start saves it, reports it, and the centre has every punch."""
     terminal = SimulatedTerminal(serial="S1", now=here)
     terminal.append_raw(generate(1, 300, 20, here()).log)
     with Simulator(terminal) as simulator, Subscriber(broker.port) as subscriber:

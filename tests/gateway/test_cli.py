@@ -97,7 +97,7 @@ def answering(with_bytes: bytes) -> Iterator[str]:
 
 
 def test_help_names_every_command_and_exit_code() -> None:
-    """Who asks for help learns what there is."""
+    """The help lists what there is."""
     result = hadir("--help")
     assert result.returncode == 0
     for word in (
@@ -193,7 +193,7 @@ def test_installed_command_tells_its_version() -> None:
     ],
 )
 def test_wrong_usage_is_2_and_says_what_is_right(arguments: list[str], advice: str) -> None:
-    """A mistake on the command line is told from a failure."""
+    """A mistake on the command line is distinguished from a failure."""
     result = hadir(*arguments)
     assert result.returncode == 2
     assert advice in " ".join(result.stderr.replace("│", " ").split())
@@ -848,7 +848,7 @@ def test_tail_as_json(office: Office) -> None:
 
 
 def test_replay_through_the_running_daemon(office: Office) -> None:
-    """The events come again, in `batch`, with the bytes they had; what cannot be asked for is explained."""
+    """The events come again, in `batch`, with the bytes they had; what cannot be requested is explained."""
     eventually(lambda: office.health()["backlog"] == 0)
     result = hadir("replay", "-c", office.config, "--sequence", "3-5")
     assert (result.returncode, result.stdout) == (0, "3 events will be sent again\n")
@@ -1102,7 +1102,7 @@ def test_reconcile_reads_the_whole_log_and_prints_its_result(tmp_path: Path) -> 
 
 
 def test_reconcile_of_a_terminal_that_is_away_is_queued(tmp_path: Path) -> None:
-    """Who does not want to wait is told why there is no result yet, and it will be done all the same."""
+    """With a short wait the message states why there is no result yet; the reading is done all the same."""
     with socket.create_server(("127.0.0.1", 0)) as unserved:
         address = f"127.0.0.1:{unserved.getsockname()[1]}"
     config = configuration(tmp_path, lobby=address)
@@ -1129,7 +1129,7 @@ def test_reconcile_needs_a_daemon_and_a_known_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("daemon_runs", [True, False])
 def test_replay_releases_what_was_withheld(tmp_path: Path, daemon_runs: bool) -> None:
-    """With and without a daemon: the days asked for, then the rest, then nothing is left."""
+    """With and without a daemon: the days requested, then the rest, then nothing is left."""
     terminal = SimulatedTerminal(serial="S1")
     for day in range(3):
         terminal.punch("1001", moment=NOON + timedelta(days=day))

@@ -87,7 +87,7 @@ def test_out_on_a_stick_and_the_receipt_back(tmp_path: Path, config: Path, daemo
 
 
 def test_export_chooses(tmp_path: Path, config: Path) -> None:
-    """By day, and by size; what is left is told."""
+    """By day, and by size; what is left is reported."""
     nothing = hadir("export", "-c", config, "--json", "--to", tmp_path / "stick", "--since", "2030-01-01")
     assert json.loads(nothing.stdout) == {"bundle": None, "events": 0, "bytes": 0, "left": 0, "altered": 0}
     assert list((tmp_path / "stick").iterdir()) == []

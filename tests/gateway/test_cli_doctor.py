@@ -108,7 +108,7 @@ def test_all_is_well_only_where_the_centre_has_confirmed_something() -> None:
 
 
 def test_root_causes_come_first_and_each_step_has_its_advice() -> None:
-    """What marks is told apart from what blocks; what follows from another step points to it."""
+    """What marks is distinguished from what blocks; what follows from another step points to it."""
     network = step("gateway", "network", "failed", "no_network")
     clock = step("gateway", "clock", "warned", "clock_not_synchronised")
     key = step("lobby", "key", "failed", "key_refused")

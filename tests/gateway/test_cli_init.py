@@ -107,7 +107,7 @@ def private(path: Path) -> bool:
 
 @pytest.mark.parametrize("language", list(Language))
 def test_a_person_answers_questions(tmp_path: Path, language: Language) -> None:
-    """Wrong answers are asked for again, secrets are not shown, and what is written is good."""
+    """Wrong answers are requested again, secrets are not shown, and what is written is good."""
     config = tmp_path / "new" / "gateway.yaml"
     with (
         Broker(tmp_path, users={"kantor/gw-01": "hunter2"}) as broker,

@@ -73,7 +73,7 @@ class Office:
         self.answers: list[dict[str, Any]] = []
 
     def made(self, allow: tuple[str, ...]) -> Commands:
-        """Return commands that may be asked for."""
+        """Return commands that may be requested."""
         return Commands(
             allow, self.ledger, [self.lobby, self.gate], report=lambda: {"version": "0.1.0"}, now=lambda: NOW
         )
@@ -264,7 +264,7 @@ class Blocked:
 
 
 def test_requests_wait_in_a_short_queue(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Taking one never blocks; one too many is told so; those that wait are carried out in order."""
+    """Taking one never blocks; one too many is refused; those that wait are carried out in order."""
     monkeypatch.setattr(module, "WAITING_MAX", 2)
     office.commands.stop(5)
     office.commands = office.made(EVERYTHING)

@@ -224,7 +224,7 @@ def test_before_the_first_start_an_alarm_is_tried(tmp_path: Path) -> None:
 
 
 def test_folder_that_others_own(tmp_path: Path) -> None:
-    """Whoever may not enter the data folder is told so, and terminals that a daemon may hold are left alone."""
+    """Without access to the data folder there is that message, and terminals that a daemon may hold are left alone."""
     settings = configured(tmp_path)
     settings.data_dir.mkdir(mode=0o700)
     tmp_path.chmod(0o755)
@@ -368,7 +368,7 @@ def test_daemon_that_does_not_answer(tmp_path: Path) -> None:
 
 
 def test_terminal_that_does_not_answer(tmp_path: Path) -> None:
-    """A closed port, an address that stays silent, and a name that nobody knows are told apart."""
+    """A closed port, a silent address and an unknown name are distinguished."""
     with socket.create_server(("127.0.0.1", 0)) as unused:
         address = f"127.0.0.1:{unused.getsockname()[1]}"
         silent = failing(examined(configured(tmp_path, address), "lobby"))
@@ -397,7 +397,7 @@ def test_terminal_with_another_key(tmp_path: Path) -> None:
     [(foreign_services.PANEL, "panel"), (foreign_services.SECURE, "encrypted"), (b"SSH-2.0\r\n" * 2, "not_a_terminal")],
 )
 def test_another_device_at_the_address(tmp_path: Path, answer: bytes, finding: str) -> None:
-    """Whoever answers and is no terminal for us is told by what it is."""
+    """A device that answers and is no readable terminal is named by its kind."""
     port = foreign_services.free_port()
     with foreign_services.listening("127.0.0.1", port, foreign_services.saying(answer)):
         steps = examined(configured(tmp_path, f"127.0.0.1:{port}"), "lobby")
@@ -461,7 +461,7 @@ def test_file_of_the_key_that_cannot_be_used(tmp_path: Path, text: str | None) -
 
 
 def test_an_undecodable_last_record(tmp_path: Path) -> None:
-    """One bad record is told from a log in no known layout."""
+    """One bad record is distinguished from a log in no known layout."""
     spoilt, unknown = build(records=40, now=here), build(records=40, now=here)
     spoilt.append_raw(b"\xff" * 40)
     unknown.change_layout("40")
@@ -474,7 +474,7 @@ def test_an_undecodable_last_record(tmp_path: Path) -> None:
 
 
 def test_terminal_as_the_daemon_meets_it(tmp_path: Path) -> None:
-    """What the daemon was told in the way: the key, and the clock."""
+    """The daemon's own obstacles: the key, and the clock."""
     secret(tmp_path, "key", "1174")
     with Simulator(build(comm_key=4711, now=here)) as simulator:
         settings = configured(tmp_path, simulator.address, entry="    comm_key_file: key\n")
@@ -594,7 +594,7 @@ def test_broker_that_forbids(tmp_path: Path) -> None:
 
 
 def test_broker_that_lets_us_hear_nothing(tmp_path: Path) -> None:
-    """A refused subscription is told, and does not keep the rest from being tried."""
+    """A refused subscription is reported, and does not keep the rest from being tried."""
 
     def answer(packet: Packet) -> bytes | None:
         if packet.kind == PUBLISH:
@@ -722,7 +722,7 @@ def test_every_finding_has_words_and_every_word_a_finding() -> None:
 
 
 def test_a_broker_that_answers_without_end_is_bounded(tmp_path: Path) -> None:
-    """Statements that were not asked for do not pile up in memory."""
+    """Statements that were not requested do not pile up in memory."""
     receipt = b"\x00\x1fhadir/v1/kantor/gw-01/receipt" + b"\x00" + b"x" * 50
     receipt = receipt.replace(b"\x00\x1f", len("hadir/v1/kantor/gw-01/receipt").to_bytes(2, "big"), 1)
     flood = (bytes((0x30, len(receipt))) + receipt) * 1280

@@ -107,7 +107,7 @@ def test_a_fast_clock_is_drift_and_future_at_once() -> None:
 
 
 def test_a_gateway_without_a_true_clock_judges_no_other_clock() -> None:
-    """Unsynchronised, the gateway says so, and says neither future nor drift; what it measured is still told."""
+    """Unsynchronised, the mark is `unverified`, neither future nor drift; the measurement is still stated."""
     reading = Reading(shown=LOCAL_NOW + DAY, offset=DAY, synchronised=False)
     assert reading.suspect() == ["unverified"]
     assert reading.data()["clock"]["offset_ms"] == 86_400_000

@@ -9,7 +9,7 @@ from tests.drivers.hostile import PLANTS, untouched
 
 
 def test_a_new_value_is_a_change_once_and_across_restarts(tmp_path: Path) -> None:
-    """What was known once is no news again; what is not told changes nothing."""
+    """What was known once is no change again; what is not reported changes nothing."""
     now = [0.0]
     known = Identities(tmp_path, lambda: now[0])
     assert known.changes("S1", {"mac": "aa", "firmware": "1"}) == []

@@ -1,4 +1,4 @@
-"""The durable store: every record is one event, on the disk before anyone is told so, in one unbroken chain."""
+"""The durable store: every record is one event, on the disk before it is acknowledged, in one unbroken chain."""
 
 import json
 import os
@@ -735,7 +735,7 @@ class TestLive:
         assert (note["data"]["state_label"], note["data"]["raw"]) == ("check_out", b"1001/3".hex())
 
     def test_live_that_the_log_never_holds(self, office: Office) -> None:
-        """A whole reading without a live punch says so, once; the punch itself stays."""
+        """A whole reading without a live punch reports it, once; the punch itself stays."""
         office.live(made(second=3))
         assert office.read(logged(1)).unconfirmed == 1
         assert office.read(logged(1)).unconfirmed == 0
@@ -771,7 +771,7 @@ class TestLive:
         assert len(events_of(office.ledger)) == 1
 
     def test_live_twice(self, office: Office) -> None:
-        """A live event told twice is one punch; two records in the log make it two."""
+        """A repeated live event is one punch; two records in the log make it two."""
         assert office.live(made(second=3))
         assert not office.live(made(second=3))
         stored = office.read(logged(3, 3))
@@ -921,7 +921,7 @@ class TestStart:
         assert found == [(before, 1, None), (before, 2, None)]
 
     def test_released_by_date(self, office: Office) -> None:
-        """Only what is dated in the span that was asked for."""
+        """Only what is dated in the span that was requested."""
         office.read([made(day=DAY - timedelta(days=days)) for days in (4, 3, 2, 1)], start="now")
         assert (
             office.ledger.release(office.context(), (DAY - timedelta(days=3)).date(), (DAY - timedelta(days=2)).date())
@@ -1147,7 +1147,7 @@ class TestSerial:
         assert Counter(serials) == {SERIAL: 4, "NEW": 4}
 
     def test_live_punches_of_the_old_device(self, office: Office) -> None:
-        """The new device's log is not asked for them; the old one's, should it return, doubles none."""
+        """The new device's log is not requested them; the old one's, should it return, doubles none."""
         office.read(logged(0))
         office.live(made(second=1))
         for serial, log in (("NEW", logged(5)), (SERIAL, logged(0, 1, 2))):
@@ -1458,7 +1458,7 @@ class TestDelivery:
         return office
 
     def test_pending(self, stocked: Office) -> None:
-        """What the broker does not have comes in order, from where the caller stands, as much as it asks for."""
+        """What the broker does not have comes in order, from where the caller stands, as much as it requests."""
         stocked.ledger.mark_sent([1, 2, 4])
         stocked.ledger.flush_marks()
         assert [one.sequence for one in stocked.ledger.pending(0, 10)] == [3, 5, 6]
@@ -1697,7 +1697,7 @@ class TestHabits:
         assert office.ledger.hours("elsewhere", DAY.date()) == {}
 
     def test_quarters_count_the_punches_of_all_terminals(self, office: Office) -> None:
-        """By day and quarter of an hour of their clocks, in the days asked for; what is no punch is not counted."""
+        """By day and quarter of an hour of their clocks, in the days requested; what is no punch is not counted."""
         before = DAY - timedelta(days=1)
         records = [made(day=before - timedelta(days=1)), made(day=before), made("1002", 899, day=before)]
         office.read([*records, spoilt(b"nonsense"), made("1003", 900, day=before), made("1004", 61_199)])
@@ -1798,7 +1798,7 @@ class TestReader:
     """Looking at a ledger that a daemon is writing."""
 
     def test_creates_nothing(self, tmp_path: Path) -> None:
-        """Where there is no ledger the reader says so and makes none."""
+        """Where there is no ledger the reader reports it and makes none."""
         with pytest.raises(LedgerError, match=r"no ledger here yet; `hadir run` creates it"):
             LedgerReader(tmp_path)
         assert list(tmp_path.iterdir()) == []

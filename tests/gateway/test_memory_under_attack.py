@@ -50,7 +50,7 @@ class Attacked:
         self.port = port
         self.terminals = terminals
         self.flooding = threading.Event()
-        """Set while the broker sends what nobody asked for."""
+        """Set while the broker sends what nobody requested."""
         self.flooded = 0
         """Connections to the broker that were flooded."""
 
@@ -63,7 +63,7 @@ class Attacked:
 
 @contextmanager
 def attacked(folder: Path, count: int = TERMINALS, others: str = "") -> Iterator[Attacked]:
-    """Run the daemon; its terminals serve noise from the moment it is asked for. ``others``: further entries."""
+    """Run the daemon; its terminals serve noise from the moment it is requested. ``others``: further entries."""
     terminals = [build(serial=f"SIM{number}", records=5) for number in range(count)]
     port = free_port()
     there = Attacked(0, port, terminals)
@@ -127,7 +127,7 @@ def through_the_page(there: Attacked, peers: range = range(2, 6), rounds: int = 
 
 
 def through_the_terminals(there: Attacked) -> None:
-    """Give noise where a log was; return when each has been asked for it."""
+    """Give noise where a log was; return when each has been requested it."""
     requested = [0] * len(there.terminals)
 
     def noise(number: int) -> Callable[[], bytes]:
@@ -155,7 +155,7 @@ ATTACKS = {"page": through_the_page, "terminals": through_the_terminals, "broker
 
 @pytest.mark.parametrize("names", list(combinations(ATTACKS, 2)), ids="+".join)
 def test_two_attacks_at_once_stay_below_the_services_limit(tmp_path: Path, names: tuple[str, str]) -> None:
-    """And the daemon goes on: its page answers from elsewhere, and it ends when it is told to."""
+    """And the daemon goes on: its page answers from elsewhere, and it ends on request."""
     with attacked(tmp_path) as there:
         attackers = [threading.Thread(target=ATTACKS[name], args=(there,)) for name in names]
         for attacker in attackers:

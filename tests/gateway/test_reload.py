@@ -94,7 +94,7 @@ GATE = {"name": "gate", "driver": "line", "port": "tcp://10.0.0.3:4000", "serial
 
 
 def test_what_waits_for_a_restart_stays_as_it_is() -> None:
-    """Sections are told key by key, again and again until a restart; what is in effect is only what can be."""
+    """Sections are reported key by key, at each reload until a restart; only what can be is in effect."""
     running = settings(LOBBY)
     wanted = settings(GUDANG, timezone="Asia/Jayapura", mqtt={"url": "mqtt://10.0.0.9", "window": 5}, web=None)
     found = difference(running, wanted)
@@ -233,7 +233,7 @@ def test_an_outage_that_a_person_mends_in_the_configuration_is_one_outage(office
 
 
 def test_two_terminals_that_change_places_are_never_spoken_to_by_two(office: Office) -> None:
-    """Nobody begins before all who were told to end have ended."""
+    """No worker begins before all stopped ones have ended."""
     one, two = (SimulatedTerminal(serial=serial, one_conversation=True, now=here) for serial in ("S1", "S2"))
     with Simulator(one) as at_one, Simulator(two) as at_two, Subscriber(office.broker.port) as centre:
         places = [at_one.address, at_two.address]

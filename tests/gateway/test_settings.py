@@ -276,7 +276,7 @@ def test_every_file_must_exist(config: Path, key: str) -> None:
     ],
 )
 def test_unreadable_file_is_a_mistake(config: Path, monkeypatch: pytest.MonkeyPatch, service: bool, mend: str) -> None:
-    """Found now, not at night; and a service without a user of its own is told what it can do."""
+    """Found now, not at night; a service without a user of its own gets its own advice."""
     file = secret(config.parent, "key", "1")
     if service:
         monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/credentials/hadir")
@@ -616,7 +616,7 @@ def test_terminals_share_a_line_under_numbers_of_their_own(config: Path) -> None
     ],
 )
 def test_wrong_options_of_a_serial_terminal(config: Path, options: dict[str, object], reported: str) -> None:
-    """Each is told in words, at its place."""
+    """Each is reported in words, at its place."""
     assert any(reported in line for line in mistakes(config, GOOD + anviz(name="gudang", **options)))
 
 

@@ -1,4 +1,4 @@
-"""Configurations that offices run today and that this version refuses: `check` says so, `run` goes on as before."""
+"""Configurations that offices run today and that this version refuses: `check` reports it, `run` goes on as before."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -138,7 +138,7 @@ def test_without_colour_it_says_the_same(tmp_path: Path) -> None:
 
 
 def test_it_needs_a_window(tmp_path: Path) -> None:
-    """A pipe is told so, in one line, as is who asks for JSON too."""
+    """With a pipe, or with --json, the command ends with one line."""
     config = configuration(tmp_path, lobby="127.0.0.1:9")
     for more, advice in (((), "needs a terminal window"), (("--json",), "choose one of --json and --watch")):
         done = hadir("status", "--watch", "-c", config, *more)
@@ -173,7 +173,7 @@ def picture(terminals: int, items: int = 0) -> Picture:
 @pytest.mark.parametrize("terminals", [1, 4, 64])
 @pytest.mark.parametrize("items", [0, 1, 9])
 def test_it_fits_into_the_window(columns: int, rows: int, terminals: int, items: int) -> None:
-    """No line is broken, none is lost but those of terminals that are well, and their number is told."""
+    """No line is broken, none is lost but those of terminals without a problem, and their number is shown."""
     screen = StringIO()
     console = Console(file=screen, width=columns, height=rows, highlight=False, markup=False)
     console.print(draw(picture(terminals, items), console))

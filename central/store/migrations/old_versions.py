@@ -137,7 +137,7 @@ def _sent(connection: Connection, identity: str) -> Iterator[tuple[int, int, str
 
 
 def _give_pruned_events_their_places(connection: Connection, now: str) -> None:
-    """Store what events say to have been pruned, so that it is not asked for any more."""
+    """Store what events say to have been pruned, so that it is not requested any more."""
     places: set[tuple[int, int]] = set()
     for key, owner, gateway, body in connection.exec_driver_sql(
         f"SELECT event.key, gateway.id, gateway.name, body FROM event {_GATEWAY_OF_EVENT} "  # noqa: S608 - our own words

@@ -48,7 +48,7 @@ def init(folder: Path, *arguments: object) -> tuple[int, str]:
 
 @pytest.mark.parametrize("language", list(Language))
 def test_a_person_answers_questions(tmp_path: Path, language: Language) -> None:
-    """Wrong answers are asked for again, passwords are not shown, and what is written is in effect."""
+    """After a wrong answer the question is repeated, passwords are not shown, and what is written is in effect."""
     config = tmp_path / "etc/centre.yaml"
 
     def asks(question: str) -> str:

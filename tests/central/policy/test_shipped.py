@@ -61,7 +61,7 @@ def _refs(value: object) -> Iterator[Ref]:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
 def test_every_figure_of_a_shipped_policy_has_a_source_and_only_examples_invent(file: Path) -> None:
-    """Each node of the rules names a decree; what is invented stands under examples/ and says so."""
+    """Each node of the rules names a decree; what is invented stands under examples/ and is marked as such."""
     policy = Library().load_file(file)
     refs = [ref for version in policy.versions for ref in _refs(version.rules)]
     invented = [ref.node for ref in refs if "invented" in f"{ref.decree} {ref.article}".lower()]

@@ -224,7 +224,7 @@ def test_pins_that_belong_to_no_person_are_listed(centre: Centre) -> None:
 
 
 def test_recompute_and_rebuild_count_what_they_did(centre: Centre) -> None:
-    """A rebuild finds a verdict that does not follow from the facts; the exit code says so."""
+    """A rebuild finds a verdict that does not follow from the facts; the exit code reports it."""
     policies = ("--policies", str(POLICIES))
     assert run(centre, "recompute", *policies)[0] == 0
     code, output = run(centre, "rebuild", *policies)

@@ -45,7 +45,7 @@ def test_an_inbox_judges_the_punches_that_it_receives(tmp_path: Path) -> None:
 
 
 class Steps:
-    """Counts what a worker asks for."""
+    """Counts what a worker requests."""
 
     def __init__(self) -> None:
         self.done: list[str] = []

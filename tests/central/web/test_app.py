@@ -227,7 +227,7 @@ def test_a_login_from_a_foreign_page_is_refused(served: Served) -> None:
 
 
 def _same(served: Served, browser: Browser, foreign: str, missing: str) -> None:
-    """Assert that two pages cannot be told apart but for what the address itself holds."""
+    """Assert that two pages differ only in what the address itself holds."""
     one, other = browser.get(foreign), browser.get(missing)
     assert one.status == other.status == 404
     strip = re.compile(r'value="[0-9a-f]{64}"')

@@ -198,7 +198,7 @@ def test_a_form_that_is_wrong_says_what_and_stores_nothing(served: Served, chang
 
 
 def test_a_form_is_filled_in_by_choosing(served: Served) -> None:
-    """Kinds and slots from lists, people by name; whoever shares a name is told apart by the key."""
+    """Kinds and slots from lists, people by name; people of one name are distinguished by the key."""
     clerk = served.browser("clerk")
     form = clerk.get("/request/new?kind=leave&lang=id").body
     assert '<option value="annual">tahunan</option>' in form

@@ -72,7 +72,7 @@ def test_counts(simulator: Simulator) -> None:
 
 
 def test_whole_log_is_read(simulator: Simulator) -> None:
-    """From its beginning, whatever was asked for, and as often as it is iterated with one download."""
+    """From its beginning, whatever was requested, and as often as it is iterated with one download."""
     with connect(options(simulator.port)) as terminal:
         reading = terminal.read(100)
         records = list(reading.records)
@@ -113,7 +113,7 @@ def test_punches_made_during_a_download_are_not_in_it(simulator: Simulator) -> N
 
 
 def test_nothing_is_unmarked_that_was_not_handed_out(pty: Simulator) -> None:
-    """A mistake above the driver ends as an exception, and not as a record that nobody asks for again."""
+    """A mistake above the driver ends as an exception, and not as a record that is never requested again."""
     with connect(options(pty.port)) as terminal:
         with closing(terminal.deliveries(0.0)) as deliveries:
             delivery = next(deliveries)
@@ -319,7 +319,7 @@ def test_log_that_shrinks_in_a_download(pty: Simulator) -> None:
 
 
 def test_error_codes(pty: Simulator) -> None:
-    """A terminal without a serial number has none; one that cannot count its records says so."""
+    """A terminal without a serial number has none; one that cannot count its records reports it."""
     terminal_ = only(pty)
     terminal_._data = lambda _question: None  # type: ignore[method-assign,assignment]
     with connect(options(pty.port)) as terminal:

@@ -116,7 +116,7 @@ def test_noise_half_messages_and_a_slow_line(line: Simulator, monkeypatch: pytes
 
 
 def test_endless_noise_is_bounded(line: Simulator) -> None:
-    """Ten are told one by one, the rest of the minute as one, with the size and hash of all."""
+    """Ten are reported one by one, the rest of the minute as one, with the size and hash of all."""
     with listening(line) as opened:
         for number in range(50):
             line.send(b"noise %d\n" % number)

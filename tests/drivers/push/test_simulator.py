@@ -156,7 +156,7 @@ def test_a_count_and_a_delivery_on_request(firmware: Firmware) -> None:
 
 
 def test_a_terminal_that_cannot_count() -> None:
-    """Its result says so."""
+    """Its result states that."""
     terminal = terminal_of("2.4", 5)
     terminal.faults.switch("no-count")
     with stored() as (url, store), Simulator(terminal, url, pace=PACE):

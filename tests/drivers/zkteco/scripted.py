@@ -233,7 +233,7 @@ def serve(buffer: bytes, limit: int = 1024) -> Dynamic:
 
 
 def requested(buffer: bytes, question: Packet) -> bytes:
-    """Return the part of ``buffer`` that a READ_BUFFER asks for."""
+    """Return the part of ``buffer`` that a READ_BUFFER requests."""
     start, length = struct.unpack("<ii", question.data)
     return buffer[start : start + length]
 

@@ -137,7 +137,7 @@ def test_sets_the_clock(pyzk: Connect, key: int, udp: bool) -> None:
 @pytest.mark.parametrize("key", [0, 1234], ids=["no key", "key"])
 @pytest.mark.parametrize(("layout", "event_length"), [("8", 12), ("16", 12), ("40", 32), ("40", 36), ("40", 52)])
 def test_sees_a_punch_as_it_happens(pyzk: Connect, layout: str, event_length: int, key: int, udp: bool) -> None:
-    """A finger is told of in every form that pyzk knows, and its acknowledgement disturbs nothing."""
+    """A live event is sent in every form that pyzk knows, and its acknowledgement disturbs nothing."""
     terminal = build(layout=layout, event_length=event_length, people=10, records=100, comm_key=key, now=frozen)
     with Simulator(terminal) as simulator:
         client = pyzk(simulator, udp=udp, key=key)

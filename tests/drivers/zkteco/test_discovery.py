@@ -1,4 +1,4 @@
-"""DiscoveredTerminal terminals: who is told apart from whom, how gently, and that nothing is left behind."""
+"""Discovered terminals: what is distinguished, at which rate, and that nothing is left behind."""
 
 import socket
 import threading
@@ -60,7 +60,7 @@ def found(search: Search) -> dict[str, DiscoveredTerminal]:
 
 
 def searching(port: int, *numbers: int, **more: Any) -> Search:
-    """Return a search of some hosts, in no hurry to give up on one that is merely slow, unless told otherwise."""
+    """Return a search of some hosts, with a generous timeout for slow ones unless another is given."""
     return Search([host(number) for number in numbers], port=port, **{"rate": 1000.0, "timeout_s": 5.0, **more})
 
 
@@ -199,7 +199,7 @@ def test_terminal_that_trickles(stack: ExitStack, port: int, monkeypatch: pytest
 
 
 def test_what_was_learned_before_it_broke_off_is_kept(stack: ExitStack, port: int) -> None:
-    """A terminal that will not say how full its log is has told its serial all the same."""
+    """A terminal that does not report how full its log is has reported its serial all the same."""
 
     class Shy(SimulatedTerminal):
         @property

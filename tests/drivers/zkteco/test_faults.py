@@ -417,7 +417,7 @@ def test_old_terminals_and_some_firmware_do_not_read_by_time() -> None:
 
 @pytest.mark.parametrize(("lie", "length"), [("all", 25 * 40), ("none", 0), ("half", 20)])
 def test_reading_by_time_returns_wrong_records(lie: str, length: int) -> None:
-    """Records that were not asked for, too few, or a piece of one."""
+    """Records that were not requested, too few, or a piece of one."""
     terminal = a_terminal(25)
     terminal.faults.switch_on(f"range-lies={lie}")
     (answer,) = between(terminal, NOON - timedelta(minutes=5), NOON)
@@ -429,7 +429,7 @@ def test_reading_by_time_returns_wrong_records(lie: str, length: int) -> None:
     [("mute", 6), ("no-range=2001", None), ("no-range", None), ("range-lies=all", None), ("range-lies=half", None)],
 )
 def test_the_driver_notices_what_reading_by_time_is_worth(order: str, expected: int | None) -> None:
-    """What was not asked for, and what is no record, is not believed."""
+    """What was not requested, and what is no record, is not believed."""
     terminal = a_terminal(60)
     terminal.faults.switch_on(order)
     with Simulator(terminal) as simulator, connect(options(simulator.port)) as visitor:
@@ -475,7 +475,7 @@ def test_a_serial_number_is_empty() -> None:
 
 @pytest.mark.parametrize(("how", "length"), [("zero", 400), ("full", 1604)])
 def test_the_tail_is_not_served(how: str, length: int) -> None:
-    """Bytes from the beginning come in place of those asked for; in order, everything can be read."""
+    """Bytes from the beginning come in place of those requested; in order, everything can be read."""
     terminal = a_terminal()
     honest = served(terminal)
     terminal.faults.switch_on(f"tail={how}")

@@ -340,7 +340,7 @@ def test_users_come_as_long_as_the_layout_is_old(layout: str, stride: int) -> No
 
 
 def test_events_go_to_registered_clients_only() -> None:
-    """Every registered conversation is told of a punch, until it says no more; acknowledgements get no answer."""
+    """Every registered conversation receives a punch, until it unregisters; acknowledgements get no answer."""
     terminal = SimulatedTerminal()
     reported, session = connected(terminal)
     too, second_session = connected(terminal)
@@ -399,7 +399,7 @@ def test_a_punch_is_in_the_log(layout: str) -> None:
     ],
 )
 def test_what_does_not_fit_leaves_no_trace(layout: str, pin: str, state: int, year: int) -> None:
-    """A PIN, state or time this terminal cannot hold is refused; nobody is enrolled, nothing is logged or told."""
+    """A PIN, state or time this terminal cannot hold is refused; nothing is enrolled, logged or sent."""
     terminal = SimulatedTerminal(layout=layout)
     conversation, session = connected(terminal)
     conversation.answer(Packet(wire.CMD_REG_EVENT, session, 2, struct.pack("<I", 1)))
@@ -580,7 +580,7 @@ def test_a_wrong_checksum_is_counted_and_answered() -> None:
 
 @pytest.mark.parametrize(("udp", "top"), [(False, 8), (True, 0)], ids=["TCP", "UDP"])
 def test_what_crosses_the_wire_is_counted(udp: bool, top: int) -> None:
-    """Bytes both ways, headers included, and packets: what a poll costs can be told."""
+    """Bytes both ways, headers included, and packets: the cost of a poll can be measured."""
     with Simulator(SimulatedTerminal()) as simulator, Client(simulator, udp=udp) as client:
         client.query(wire.CMD_CONNECT)
         client.query(wire.CMD_GET_TIME)

@@ -295,7 +295,7 @@ def test_a_long_log_that_only_comes_from_its_beginning_is_fetched_at_once(start:
 
 
 def test_a_table_that_changes_while_it_is_read_is_refused() -> None:
-    """A terminal that sends another table when asked for everything is not believed."""
+    """A terminal that sends another table where everything was requested is not used."""
     buffer, other = framed(log()[:4000]), framed(log()[4000:8000])
     with (
         visited(

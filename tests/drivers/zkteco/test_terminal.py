@@ -68,7 +68,7 @@ pytestmark = pytest.mark.filterwarnings("error::ResourceWarning", "error::pytest
 NOON = datetime(2026, 9, 4, 12)  # noqa: DTZ001 - a terminal's wall clock has no zone
 CLOCK = Answer(wire.CMD_ACK_OK, struct.pack("<I", wire.encode_time(NOON)))
 K40 = ("Z17", "Z18", "Z19")
-"""What a K40 sends for its log when it is asked for without a buffer."""
+"""What a K40 sends for its log when it is requested without a buffer."""
 LAYOUTS = list(layouts.LAYOUTS)
 EVERY_TRANSPORT = [(layout, udp) for layout in LAYOUTS for udp in (False, True)]
 every_transport = pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_the_serial_alone_is_one_question(udp: bool) -> None:
 @pytest.mark.parametrize("name", ["~DeviceName", "~Platform"])
 @pytest.mark.parametrize("value", ["", "   ", "\xe9\xff", "a\x07b"])
 def test_what_cannot_be_read_as_text_is_none(name: str, value: str) -> None:
-    """An option that is empty or not printable ASCII is reported as not told, and costs nothing else."""
+    """An option that is empty or not printable ASCII counts as not reported, and costs nothing else."""
     with talking(simulated(serial="S1", options={name: value})) as (zk, _):
         info = zk.identify()
         assert (info.serial, (info.model, info.platform)[name == "~Platform"]) == ("S1", None)
@@ -657,7 +657,7 @@ def test_a_count_of_zero_is_no_proof_of_an_empty_log() -> None:
 
 @pytest.mark.parametrize("code", [wire.CMD_UNKNOWN, wire.CMD_BAD, wire.CMD_ACK_ERROR])
 def test_nothing_to_prepare_is_an_empty_log(code: int) -> None:
-    """A terminal that counts 0 and will not prepare that agrees with itself; it is not asked for garbage directly."""
+    """A terminal that counts 0 and will not prepare that agrees with itself; garbage is not requested directly."""
     with visited(
         step(wire.CMD_GET_FREE_SIZES, sizes(0)),
         step(wire.CMD_PREPARE_BUFFER, Answer(code)),
@@ -877,7 +877,7 @@ def test_a_user_table_that_is_refused_is_not_an_empty_one() -> None:
 )
 @pytest.mark.parametrize("people", [0, 3, 100])
 def test_users_of_a_terminal_that_prepares_nothing(faults: tuple[str, ...], udp: bool, people: int) -> None:
-    """They are asked for as its log is, and a log of internal numbers can be read for people."""
+    """They are requested as its log is, and a log of internal numbers can be read for people."""
     users = {uid: str(7000 + uid) for uid in range(1, people + 1)}
     with talking(simulated("8", users=users), udp=udp) as (zk, simulator):
         for fault in faults:
@@ -1198,7 +1198,7 @@ def test_a_rush_while_the_log_is_read_is_received_and_leaves_the_reading_intact(
 
 @pytest.mark.parametrize("code", [wire.CMD_ACK_ERROR, wire.CMD_UNKNOWN])
 def test_a_terminal_that_will_not_tell_refuses(code: int) -> None:
-    """A terminal without live events says so; the log can still be read in the same conversation."""
+    """A terminal without live events reports it; the log can still be read in the same conversation."""
     with visited(step(wire.CMD_REG_EVENT, Answer(code)), step(wire.CMD_GET_FREE_SIZES, sizes(3))) as (zk, _):
         with pytest.raises(TerminalRefused, match="as they happen"):
             list(zk.events(0))
@@ -1293,7 +1293,7 @@ def test_a_caller_that_stumbles_leaves_the_terminal_as_found(udp: bool) -> None:
 
 
 def test_events_that_were_not_registered_are_not_cancelled() -> None:
-    """Events are called off only where they were asked for."""
+    """Events are called off only where they were requested."""
     with visited() as (_, peer):
         pass
     assert peer.commands == [wire.CMD_CONNECT, wire.CMD_ENABLEDEVICE, wire.CMD_EXIT]
@@ -1303,7 +1303,7 @@ def test_events_that_were_not_registered_are_not_cancelled() -> None:
 def test_the_conversation_ends_also_where_events_cannot_be_called_off(
     answer: tuple[Answer, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A terminal that will not stop telling is told goodbye all the same."""
+    """The conversation with a terminal that keeps sending events is closed properly all the same."""
     monkeypatch.setattr(zkteco, "CLOSE_TIMEOUT_S", 0.1)
     with visited(step(wire.CMD_REG_EVENT, OK), step(wire.CMD_REG_EVENT, *answer)) as (zk, peer):
         list(zk.events(0))

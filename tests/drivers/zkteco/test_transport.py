@@ -362,7 +362,7 @@ def test_events_of_any_length_take_little_memory() -> None:
 
 @pytest.mark.parametrize("reply", [None, 7], ids=["events", "stale answers"])
 def test_a_flood_without_pause_ends_at_its_time(reply: int | None) -> None:
-    """As fast as it can a terminal says what nobody asked for; neither the question nor the memory is given to it."""
+    """A terminal sends as fast as it can what was not requested; neither the request nor the memory is lost."""
     code = wire.CMD_ACK_OK if reply else wire.CMD_REG_EVENT
     flood = Packet(code, 2, reply or 0, b"\x64").to_tcp() * 4000
 
@@ -420,7 +420,7 @@ def test_a_closed_port_is_unavailable(udp: bool) -> None:
 
 @pytest.mark.parametrize("host", ["nobody.invalid", "a..b", "x" * 64, "xn--" + "y" * 60])
 def test_a_name_that_leads_nowhere_is_unavailable(host: str) -> None:
-    """Also names that no name server would be asked for."""
+    """Also names that reach no name server."""
     with (
         pytest.raises(TerminalUnavailable, match="cannot be looked up"),
         connect(options(1).model_copy(update={"address": host})),
@@ -534,7 +534,7 @@ def test_secure_firmware_refuses(code: int) -> None:
 
 @pytest.mark.parametrize("code", [wire.CMD_ACK_ERROR, wire.CMD_UNKNOWN, 4242])
 def test_another_answer_to_connect_is_named_by_its_number(code: int) -> None:
-    """What nobody has seen before is told with its number."""
+    """An unknown code is shown with its number."""
     with failing(ProtocolError, [step(wire.CMD_CONNECT, Answer(code))]) as (_, (exc,)):
         assert str(code) in str(exc)
         assert exc.capture
@@ -928,7 +928,7 @@ def test_no_table_but_log_and_users_can_be_prepared(udp: bool) -> None:
 @either_transport
 @pytest.mark.parametrize("data", [b"", b"\5\0", b"\5\0\0", b"\1\0\6", bytes(4), b"\1", b"\2"], ids=bytes.hex)
 def test_users_are_read_without_a_buffer_and_templates_are_not(udp: bool, data: bytes) -> None:
-    """With a user number and a finger the same command asks for a template: a RuntimeError, and nothing is heard."""
+    """With a user number and a finger the same command requests a template: a RuntimeError, and nothing is heard."""
     with bare_transport(udp=udp) as (transport, peer):
         with pytest.raises(RuntimeError, match="no templates"):
             say(transport, Packet(wire.CMD_USERTEMP_RRQ, 0, 0, data), udp=udp)

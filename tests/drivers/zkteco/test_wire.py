@@ -86,7 +86,7 @@ def test_an_absurd_length_is_refused_at_once(length: int) -> None:
 
 
 def test_other_protocols_on_the_port_are_named() -> None:
-    """Secure firmware and door access panels are told apart from garbage, from their first bytes on."""
+    """Secure firmware and door access panels are distinguished from garbage by their first bytes."""
     with pytest.raises(wire.SecureFirmware):
         list(StreamReader().feed(wire.SECURE_MAGIC))
     with pytest.raises(wire.AccessPanel):
@@ -200,19 +200,19 @@ def test_sizes_round_trip(records: int, capacity: int, users: int) -> None:
     ids=["Z8", "Z23", "Z24", "computed"],
 )
 def test_events_of_real_terminals(packet: Packet, pin: str, verify: int, moment: str) -> None:
-    """Punches told as they happened read as their owners saw them, whatever the reply number."""
+    """Live punches are decoded with the owners' values, whatever the reply number."""
     expected = RawPunch(pin, None, datetime.fromisoformat(moment), 0, verify, None, packet.data)
     assert wire.decode_event(packet) == expected
 
 
 def test_events_about_other_things_are_nothing() -> None:
-    """A finger score arrives although only punches were asked for, and is no punch."""
+    """A finger score arrives although only punches were requested, and is no punch."""
     assert wire.decode_event(vectors.BY_NAME["Z9"].packet) is None
 
 
 @given(TEXT_PINS, MOMENTS, CODES, CODES, st.sampled_from([32, 36, 37, 52]))
 def test_events_with_text_pins_round_trip(pin: str, moment: datetime, state: int, verify: int, length: int) -> None:
-    """Every length with a text PIN gives back what was told."""
+    """Every length with a text PIN gives back what was encoded."""
     data = wire.encode_event(length, pin=pin, uid=1, moment=moment, state=state, verify=verify)
     assert len(data) == length
     assert wire.decode_event(Packet(500, 1, 0, data)) == RawPunch(pin, None, moment, state, verify, None, data)

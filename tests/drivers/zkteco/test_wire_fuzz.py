@@ -129,7 +129,7 @@ def test_every_number_is_a_time_or_none(packed: int) -> None:
 
 @given(st.binary(max_size=130))
 def test_sizes_of_anything(data: bytes) -> None:
-    """Counts are 32-bit numbers or not told."""
+    """Counts are 32-bit numbers or not reported."""
     records, capacity = wire.decode_sizes(data)
     assert records is None or 0 <= records < 2**32
     assert capacity is None or 0 < capacity < 2**32

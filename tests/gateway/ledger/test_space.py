@@ -250,7 +250,7 @@ class TestFullDisk:
     """A disk filled by another process."""
 
     def test_pause_and_recovery(self, shelf: VerifiableLedger) -> None:
-        """Nobody is told that anything was stored; delivery goes on; with room everything goes on by itself."""
+        """Nothing is acknowledged as stored; delivery goes on; with room everything goes on by itself."""
         office = shelf.office
         office.read(logged(*range(1000)))
         eventually((office.data_dir / "ledger.reserve").exists)

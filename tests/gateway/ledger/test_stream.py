@@ -48,7 +48,7 @@ class TestOpenStream:
     """Beginning anew by order."""
 
     def test_first_stream(self, office: Office) -> None:
-        """A ledger's first stream has no predecessor, counts from 1 and needs no event that says so."""
+        """A ledger's first stream has no predecessor, counts from 1 and needs no event that states this."""
         office.read(logged(0))
         (only,) = office.ledger.streams()
         assert (only.base, only.named_predecessor(), only.id) == (0, None, office.ledger.stream)
@@ -296,7 +296,7 @@ class TestMarks:
 
 
 def test_version_1_is_brought_up_to_date(tmp_path: Path) -> None:
-    """A ledger of version 1: same stream, same bytes, same chain; what it is asked for from now on is there."""
+    """A ledger of version 1: same stream, same bytes, same chain; the columns needed from now on are there."""
     with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
         connection.executescript(VERSION_1.read_text("utf-8"))
         before = connection.execute("SELECT sequence, topic, body, digest, sent_ms FROM event").fetchall()

@@ -1,4 +1,4 @@
-"""Faults of brokers and lines, from the ledger to the real inbox: told once, no loop, mended when they are over."""
+"""Faults of brokers and lines, from the ledger to the real inbox: reported once, no loop, mended when they are over."""
 
 import socket
 import threading
@@ -131,7 +131,7 @@ def test_a_broker_that_forgets_everything_at_a_restart(office: Office, tmp_path:
 def test_a_client_certificate_that_is_no_longer_good(
     office: Office, tmp_path: Path, logs: list[Log], fault: str
 ) -> None:
-    """One line that says so, and pauses; a good certificate in its place is taken without a restart."""
+    """One line that reports it, and pauses; a good certificate in its place is taken without a restart."""
     authority = Authority(tmp_path, "centre")
     server, good = authority.issue("server"), authority.issue("good", "3602-bkpsdm/gw-01")
     bad = authority.issue("bad", "3602-bkpsdm/gw-01", expired=fault == "expired")
@@ -166,7 +166,7 @@ def test_a_client_certificate_that_is_no_longer_good(
 def test_a_name_that_does_not_resolve(
     office: Office, tmp_path: Path, logs: list[Log], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One line that says so, attempts with pauses between them, and all is well when the name is there."""
+    """One line that reports it, attempts with pauses between them, and all is well when the name is there."""
     resolve, requested, broken = socket.getaddrinfo, [], threading.Event()
     broken.set()
 
@@ -191,7 +191,7 @@ def test_a_name_that_does_not_resolve(
 
 
 class Swallowing(Proxy):
-    """A line that dies in silence: from some moment on, nothing comes back, and nothing says so."""
+    """A line that dies in silence: from some moment on, nothing comes back, and nothing reports it."""
 
     def __init__(self, port: int) -> None:
         super().__init__(port)

@@ -846,7 +846,7 @@ def test_a_denied_topic_waits_and_the_others_flow(tmp_path: Path, office: Office
 def test_a_broker_that_hangs_up_after_each_refusal_gets_the_rest(
     tmp_path: Path, office: Office, logs: list[Log]
 ) -> None:
-    """As mosquitto 2.0.11 does with `max_queued_messages 0`: told as what it is, and the other topics flow."""
+    """As mosquitto 2.0.11 does with `max_queued_messages 0`: reported as what it is, and the other topics flow."""
     allowed = "topic read #\n" + "".join(OTHERS_WRITE.format(end) for end in ("state", "alarm", "note/#"))
     lines = ("max_queued_messages 0",)
     with Broker(tmp_path, *lines, acl=allowed) as broker, Subscriber(broker.port) as subscriber:
@@ -1478,7 +1478,7 @@ def test_bytes_in_flight_follow_the_line(office: Office, broker: Broker, monkeyp
 def test_a_centre_that_left_out_batch_gets_everything_one_by_one(
     office: Office, broker: Broker, logs: list[Log]
 ) -> None:
-    """In order, after one array that nobody heard; one alarm says so, and later backlogs try again."""
+    """In order, after one array that nobody heard; one alarm reports it, and later backlogs try again."""
     office.punches(300)
     with (
         Subscriber(broker.port, PREFIX + "punch/+") as subscriber,
@@ -1557,7 +1557,7 @@ def test_events_of_a_silent_topic_are_in_no_array(tmp_path: Path, office: Office
 
 @pytest.mark.parametrize("code", [0x99, 0x97, 0x83])
 def test_an_array_that_is_refused_parks_nothing(office: Office, code: int) -> None:
-    """Each of its events is asked for alone; only what is refused alone is parked."""
+    """Each of its events is requested alone; only what is refused alone is parked."""
     office.punches(50)
 
     def answer(packet: Packet) -> bytes | None:
@@ -1714,7 +1714,7 @@ def receipt(office: Office, upto: int, *missing: tuple[int, int], **changes: Any
 
 
 def test_receipts_and_commands_are_subscribed_before_any_evidence(office: Office) -> None:
-    """Birth, introduction, subscriptions, evidence, in this order; our own `info` is asked for before all."""
+    """Birth, introduction, subscriptions, evidence, in this order; our own `info` is requested before all."""
     office.punches(3)
     info = next(payload for channel, _, payload in contract.examples() if channel == "info")
     with FakeBroker(obliging) as fake:
@@ -1815,7 +1815,7 @@ def test_a_foreign_stream_is_reported_once_and_a_predecessor_is_not(
 def test_a_receipt_above_what_was_assigned_proves_that_the_ledger_was_set_back(
     office: Office, broker: Broker, logs: list[Log]
 ) -> None:
-    """A new stream begins, the introduction says so at once, and evidence goes on in it."""
+    """A new stream begins, the introduction reports it at once, and evidence goes on in it."""
     office.punches(5)
     old = office.ledger.stream
     with Subscriber(broker.port) as centre:
@@ -1890,7 +1890,7 @@ def test_a_birth_that_is_not_acknowledged_holds_nothing_up_for_long(office: Offi
 
 
 def test_a_refused_subscription_is_reported_once_and_tried_again(office: Office, logs: list[Log]) -> None:
-    """Evidence goes out meanwhile; as soon as it is granted, a line says so."""
+    """Evidence goes out meanwhile; as soon as it is granted, a line reports it."""
     office.punches(5)
     requested: list[int] = []
 
@@ -1965,7 +1965,7 @@ def test_a_broker_that_hangs_up_on_a_subscription_gets_the_evidence(
 
 
 class Centre:
-    """The smallest centre there can be: it keeps what it gets and says so, as often as something comes."""
+    """The smallest centre there can be: it keeps what it gets and confirms it each time."""
 
     def __init__(self, office: Office, port: int, **options: Any) -> None:
         self._office = office
@@ -2322,7 +2322,7 @@ def test_without_mosquitto_the_tests_fail_with_one_clear_line(monkeypatch: pytes
     ],
 )
 def test_why_a_broker_cannot_be_reached_is_data(exc: Exception, cause: str) -> None:
-    """What people are told to look at depends on it, not on words."""
+    """The advice to people depends on it, not on words."""
     assert cause_of(exc) == cause
 
 

@@ -1,4 +1,4 @@
-"""What people are told to look at."""
+"""What people are advised to look at."""
 
 import json
 from datetime import datetime

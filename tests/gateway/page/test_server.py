@@ -179,7 +179,7 @@ def test_who_does_not_finish_a_request_is_hung_up_on(
 
 
 def test_who_does_not_take_an_answer_is_hung_up_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hundred answers are asked for and none is read: the place is free again."""
+    """A hundred answers are requested and none is read: the place is free again."""
     monkeypatch.setattr("gateway.page.server.UNREAD_S", 1.0)
     monkeypatch.setattr("gateway.page.server.CHECK_S", 0.1)
     request = b"GET /?lang=id HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"

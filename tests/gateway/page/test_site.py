@@ -34,7 +34,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
-    """Run one whose page asks for a token."""
+    """Run one whose page requests a token."""
     folder = tmp_path_factory.mktemp("guarded")
     (folder / "token").write_text(TOKEN + "\n")
     (folder / "token").chmod(0o600)
@@ -91,7 +91,7 @@ def test_healthz_is_about_the_parts_of_the_daemon(place: Office, monkeypatch: py
 
 
 def test_feed_brings_punches_as_they_are_recorded(place: Office) -> None:
-    """Server-sent events, from the last one that was seen on, in the language asked for."""
+    """Server-sent events, from the last one that was seen on, in the language requested."""
     seen = place.daemon._ledger.last_sequence()
     place.lobby.punch("190123456789", state=1)
     with urllib3.request(
@@ -242,7 +242,7 @@ def test_nothing_is_called_well_before_the_centre_has_confirmed_anything(
 
 
 def test_without_the_token_nothing_is_shown(guarded: Office) -> None:
-    """A browser is asked for it, a program told so; the same for a wrong one, however it comes."""
+    """A browser gets the form, a program an error; the same for a wrong one, however it is sent."""
     wrong = {"Authorization": "Bearer correct-horse-batterx"}
     for path in ("/", "/feed", "/metrics", "/healthz", "/page.js"):
         for headers in ({}, wrong, {"Cookie": "hadir=1"}, {"Cookie": f"hadir={TOKEN}"}, {"Cookie": "a[=;;"}):

@@ -68,7 +68,7 @@ def office(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
 
 
 def test_new_records_are_stored_and_then_acknowledged(office: Office) -> None:
-    """All but the last few, which prove next time that the log goes on; nothing is asked for twice."""
+    """All but the last few, which prove next time that the log goes on; nothing is requested twice."""
     office.terminal.append(*history(1, 60, EVENING))
     worker = office.visit()
     polled(worker)

@@ -486,7 +486,7 @@ def test_a_driver_that_delivers_after_it_was_closed(tmp_path: Path) -> None:
 
 
 def test_an_answer_that_does_not_arrive_is_logged(tmp_path: Path) -> None:
-    """The source says so by False: its records are stored, and it may bring them again."""
+    """The source returns False: its records are stored, and it may bring them again."""
     source = Source()
     usual = source.settle
 

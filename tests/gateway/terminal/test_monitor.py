@@ -175,7 +175,7 @@ def test_entries_of_one_terminal_are_watched_as_one(office: Office) -> None:
 
 
 def test_a_terminal_with_another_worker_is_the_same_terminal(office: Office) -> None:
-    """What was told of it is not told again, and mends; where it goes, nobody watches it."""
+    """What was reported of it is not reported again, and ends; a removed terminal is not checked."""
     office.open("lobby")
     office.until(0, 17)
     (before,) = office.workers
@@ -193,7 +193,7 @@ def test_a_terminal_with_another_worker_is_the_same_terminal(office: Office) -> 
 
 
 def test_the_state_says_since_when_a_terminal_is_silent(office: Office) -> None:
-    """As the contract has it, and told when it changes."""
+    """As the contract has it, and published when it changes."""
     office.open("lobby")
     office.until(0, 7, 30)
     office.received(0)

@@ -259,7 +259,7 @@ class TerminalAndGateway(RuleBasedStateMachine):
             self.taken.add((pin, moment.isoformat()))
 
     def race(self, pin: str) -> None:
-        """Let somebody punch between the count and the reading, which the terminal's fault of this name asks for."""
+        """Make a punch between the count and the reading, as the fault of this name does."""
         self.append(pin, 1, live=True)
 
     def note(self, key: Key) -> None:

@@ -209,7 +209,7 @@ def test_punches_made_during_an_outage_arrive_after_it(office: Office) -> None:
 
 
 def test_another_serial_at_the_address_is_refused(office: Office) -> None:
-    """A swapped terminal's punches are not taken for the old one's; a person is told, once."""
+    """A swapped terminal's punches are not taken for the old one's; one alarm is raised."""
     worker = office.visit()
     polled(worker)
     worker.stop()
@@ -749,7 +749,7 @@ def test_answers_by_date_agree_with_the_log(office: Office) -> None:
 
 
 def test_answers_by_date_that_are_lies_are_given_up(office: Office) -> None:
-    """Records that were not asked for: nothing of them is stored, and the question is not asked again."""
+    """Records that were not requested: nothing of them is stored, and the request is not repeated."""
     pins = of_days(office)
     office.terminal.faults.switch_on("range-lies")
     worker = office.visit()

@@ -421,7 +421,7 @@ def test_a_large_log_that_has_shrunk_is_read_at_once(office: Office) -> None:
 def test_the_pause_of_a_whole_reading_ends_with_the_live_events_that_justified_it(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An hour while punches are told as they happen; after a restart, when nobody listens yet, the shorter one."""
+    """An hour while live events arrive; after a restart, before they are registered, the shorter one."""
     office.timing.uncounted_read_s = 0.0
     office.script.log = history(1500, MORNING)
     worker = office.visit()

@@ -70,7 +70,7 @@ def test_a_slow_terminal_is_left_in_peace_while_it_tells_of_punches(office: Offi
 
 
 def test_a_person_does_not_wait_for_the_peace_of_a_terminal(office: Office) -> None:
-    """What is asked for is read at once, and what it came to is told."""
+    """What is requested is read at once, and the result is returned."""
     office.script.log = history(30, MORNING)
     office.script.prepared_s = LONG_S
     worker = office.visit(poll="1h")
@@ -375,7 +375,7 @@ def test_a_tally_of_a_terminal_never_reached_is_empty(office: Office) -> None:
 
 
 def test_a_log_that_differs_from_what_was_read_is_an_alarm(office: Office) -> None:
-    """A record in the midst of what is known: stored, counted as missed, on record, and told."""
+    """A record in the midst of what is known: stored, counted as missed, on record, and reported."""
     office.script.log = history(60, MORNING)
     worker = office.visit(poll="1h")
     polled(worker)
@@ -558,7 +558,7 @@ def test_a_dead_line_is_noticed_between_polls(office: Office, monkeypatch: pytes
 
 
 def test_events_that_stop_are_registered_for_again(office: Office) -> None:
-    """Two polls find what live events should have told of: the conversation begins anew; next after four; said once."""
+    """Two polls find unannounced punches: the conversation begins anew; next after four; logged once."""
     office.script.log = history(10, MORNING)
     with capture_logs() as logs:
         worker = office.visit()
@@ -643,7 +643,7 @@ def test_a_clock_is_not_set_without_the_setting(office: Office) -> None:
 
 
 def test_a_refusal_is_an_alarm_and_not_repeated_in_this_night(office: Office) -> None:
-    """The terminal's no is told once."""
+    """The terminal's refusal is reported once."""
 
     def refuse(_to: datetime) -> None:
         raise TerminalRefused("it is locked")
@@ -682,7 +682,7 @@ def test_a_line_that_breaks_while_the_clock_is_set_leaves_the_outcome_to_the_nex
 
 
 def test_a_clock_too_far_off_is_for_a_person_to_look_at(office: Office) -> None:
-    """More than max_set is not set, and told."""
+    """More than max_set is not set, and reported."""
     worker = night(office, off=timedelta(days=-2))
     eventually(lambda: office.alarms)
     polled(worker, 2)
@@ -758,7 +758,7 @@ def test_a_terminal_whose_clock_cannot_be_set_says_so(office: Office) -> None:
 
 
 def test_a_terminal_that_reports_no_serial_number_has_the_configured_one(office: Office) -> None:
-    """It is not requested; without one in the configuration the terminal is refused, and the reason says so."""
+    """It is not requested; without one in the configuration the terminal is refused, and the reason states that."""
     office.driver = replace(office.script.driver(), has_serial=False)
     office.script.log = history(3, MORNING)
     worker = office.visit()

@@ -221,7 +221,7 @@ def test_what_a_line_says_is_final(office: Office) -> None:
 
 
 def test_a_line_without_a_time_gets_ours(office: Office) -> None:
-    """The gateway's second stands in, and the punch says so; codes that are not said are null."""
+    """The gateway's second stands in, and the punch reports it; codes that are not said are null."""
     with Simulator(tcp=0, template="{pin}") as line:
         begun = datetime.now(ZONE).replace(tzinfo=None, microsecond=0)
         office.visit(driver="line", port=line.port, pattern=r"(?P<card>\d+)")
