@@ -1009,9 +1009,12 @@ def _across_terminals(data: Mapping[Any, Any]) -> Iterator[tuple[Location, str]]
                 yield ("terminals", index, "port"), f"{message}; every terminal on a line has its own number"
         clock = entry.get("clock")
         wanted = clock.get("set") if isinstance(clock, dict) else None
-        calls = issubclass(_model_of(entry), CallerOptions)
+        model = _model_of(entry)
+        calls = issubclass(model, CallerOptions)
         found = None
-        if wanted == "nightly" and calls:
+        if issubclass(model, CallerOptions) and not model.takes_time and wanted in ("nightly", "always"):
+            found = "an app takes its time from elsewhere; write never"
+        elif wanted == "nightly" and calls:
             found = "a terminal that calls sets its clock itself; write always or never"
         elif wanted == "nightly" and not may_set:
             found = "not allowed; add set-clock to commands.allow, or write never"

@@ -1,7 +1,7 @@
 """Options of terminals that call this computer; their drivers derive from them."""
 
 from ipaddress import ip_network
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field
 
@@ -23,6 +23,8 @@ def _network(value: str) -> str:
 class CallerOptions(DriverOptions):
     """Options of a terminal that calls the receiver."""
 
+    takes_time: ClassVar[bool] = True
+    """Whether it may set its clock by the answers."""
     from_: Annotated[str, AfterValidator(_network)] | None = Field(default=None, alias="from")
     """Address or network that its calls come from; null: any address."""
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from threading import Condition
-from typing import Annotated, NamedTuple, Self, get_args
+from typing import Annotated, ClassVar, NamedTuple, Self, get_args
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -87,6 +87,7 @@ class Fields(BaseModel):
 class WebhookOptions(CallerOptions):
     """Options of an app, or another vendor's hub, that posts JSON to the receiver."""
 
+    takes_time: ClassVar[bool] = False
     serial: str | None = None
     """A name of your own for the source that never changes: the punches' identity contains it."""
     path: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None

@@ -735,6 +735,7 @@ APP = "    serial: APP-PRESENSI\n    secret_file: key\n"
         (f"{APP}    fields: {{pin: null}}\n", "fields.pin: "),
         (f"{APP}    fields: {{name: /name}}\n", "fields.name: unknown key"),
         (f"{APP}    states: {{masuk: in}}\n", "states.masuk"),
+        (f"{APP}    clock: {{set: always}}\n", "clock.set: an app takes its time from elsewhere; write never"),
         (f"{APP}    states: {{masuk: 70000}}\n", "states.masuk"),
         (
             f"{APP}  - name: other\n    driver: webhook\n    path: aplikasi\n{APP}".replace("APP-", "B-", 1),
