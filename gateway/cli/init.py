@@ -9,10 +9,11 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from pathlib import Path
+from secrets import token_hex
 from typing import Annotated, Any
 
 import typer
@@ -46,9 +47,12 @@ from gateway.texts import Language, user_language
 
 DRIVER = "zkteco"
 """The driver whose terminals can be discovered."""
-CALLER_DRIVER = "push"
-"""The driver of terminals that call this computer."""
+NAMED = {"": DRIVER, "soap": "soap"}
+"""What stands in front of an address, and a colon → the driver of the terminal there."""
+CALLING = {"": "push", "app": "webhook"}
+"""What stands in front of a serial number, and a colon → the driver of what calls this computer with it."""
 CALLER_PORT = 8088
+SECRET_BYTES = 32
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - where this computer has no address yet
 KEY_TRIES = 3
 """Attempts with a communication key, at most: some terminals lock after repeated wrong keys."""
@@ -157,7 +161,8 @@ def init(
         typer.Option(
             "--terminal",
             metavar="NAME=ADDRESS",
-            help="A terminal that need not answer now, or NAME@SERIAL for one that calls (ADMS); several times.",
+            help="A terminal that need not answer now (NAME=soap:ADDRESS: its web service), NAME@SERIAL for one that "
+            "calls (ADMS), NAME@app:SERIAL for an app; several times.",
         ),
     ] = None,
     port: Annotated[
@@ -195,7 +200,14 @@ def init(
         print(INIT["written"].into(language, files=", ".join(map(str, written))))
         if plan.listen is not None:
             address, caller_port = host_and_port(plan.listen)
-            print(INIT["calling"].into(language, address=address, port=caller_port))
+            apps = [row for row in plan.rows if "secret_file" in row]
+            if len(apps) < sum(row["driver"] in CALLING.values() for row in plan.rows):
+                print(INIT["calling"].into(language, address=address, port=caller_port))
+            for row in apps:
+                url = f"http://{address}:{caller_port}/hook/{row['name']}"
+                print(
+                    INIT["posting"].into(language, name=row["name"], url=url, file=config.parent / row["secret_file"])
+                )
     _check_and_diagnose(config, language)
 
 
@@ -306,34 +318,46 @@ class _Places:
     """Networks and addresses of terminals, as a person names them."""
 
     networks: list[IPv4Network]
-    named: dict[str, str]
-    """Name of a terminal → its address."""
-    calling: dict[str, str]
-    """Name of a terminal that calls this computer → its serial number."""
+    named: dict[str, tuple[str, str]]
+    """Name of a terminal → its driver and address."""
+    calling: dict[str, tuple[str, str]]
+    """Name of a terminal or app that calls this computer → its driver and serial number."""
 
 
 def _places(text: str) -> _Places:
-    """Parse networks, addresses, NAME=ADDRESS and NAME@SERIAL, separated by blanks or commas; else ValueError."""
+    """Parse networks, addresses, NAME=ADDRESS and NAME@SERIAL, separated by blanks or commas; else ValueError.
+
+    ``soap:`` may stand in front of an address, ``app:`` in front of a serial number.
+    """
     places = _Places([], {}, {})
     items = [item for item in re.split(r"[\s,]+", text) if item]
     for item in items:
         name, at, serial = item.partition("@")
         if at:
-            if serial_of(serial) is None or name in places.calling or serial in places.calling.values():
+            driver, serial = _with_driver(serial, CALLING)
+            called = (driver, serial)
+            if serial_of(serial) is None or name in places.calling or called in places.calling.values():
                 raise ValueError
-            places.calling[_level(name)] = serial
+            places.calling[_level(name)] = called
             continue
         name, equals, address = item.partition("=")
         if not equals:
             places.networks.append(IPv4Network(item, strict=False))
             continue
-        DRIVERS[DRIVER].options.model_validate({"name": _level(name), "address": address}, context={STRICT: True})
-        places.named[name] = address
+        driver, address = _with_driver(address, NAMED)
+        DRIVERS[driver].options.model_validate({"name": _level(name), "address": address}, context={STRICT: True})
+        places.named[name] = (driver, address)
     places.networks = spans_of([str(network) for network in places.networks])
     private = all(any(network.subnet_of(known) for known in PRIVATE) for network in places.networks)
     if not items or not private or set(places.named) & set(places.calling) or sum(map(size_of, places.networks)) > FEW:
         raise ValueError
     return places
+
+
+def _with_driver(text: str, drivers: Mapping[str, str]) -> tuple[str, str]:
+    """Return the driver that a text begins with, and the rest."""
+    word, colon, rest = text.partition(":")
+    return (drivers[word], rest) if colon and word and word in drivers else (drivers[""], text)
 
 
 def _own_network() -> str | None:
@@ -387,8 +411,12 @@ def _find_terminals(
                     plan.secrets[KEY] = key
         if prompter.interactive:
             _ask_about(prompter, plan, rows, port, {*places.named, *places.calling})
-        rows += [_row_of(name, address) for name, address in places.named.items()]
-        rows += [_row_of(name, "", CALLER_DRIVER, serial) for name, serial in places.calling.items()]
+        rows += [_row_of(name, address, driver) for name, (driver, address) in places.named.items()]
+        rows += [_row_of(name, "", driver, serial) for name, (driver, serial) in places.calling.items()]
+        for row in rows:
+            if row["driver"] == CALLING["app"]:
+                row["secret_file"] = f"{SECRETS}/{row['name']}"
+                plan.secrets[row["secret_file"]] = token_hex(SECRET_BYTES)
         if places.calling:
             plan.listen = f"{own_address() or ANY_ADDRESS}:{CALLER_PORT}"
         if any(row["name"] for row in rows):

@@ -55,7 +55,8 @@ QUESTIONS = {
     "ca_file": _("File with the certificate of the broker's authority (- for the system's)"),
     "range": _(
         "Where terminals are: networks such as 192.168.1.0/24, addresses, NAME=ADDRESS for one that is off, or "
-        "NAME@SERIAL for one that calls this computer (ADMS, cloud server)"
+        "NAME@SERIAL for one that calls this computer (ADMS, cloud server); NAME=soap:ADDRESS for the web service of a "
+        "Solution terminal, NAME@app:SERIAL for an app that posts, with a serial number of your own"
     ),
     "key": _("{address} wants its communication key (not shown; empty to leave it for later)"),
     "name": _("{address}, {model}, serial {serial}: its name (a-z, 0-9 and -; - alone leaves it out)"),
@@ -87,6 +88,9 @@ INIT = {
     "calling": _(
         "Type into the terminals that call (COMM. > Cloud Server Setting, or ADMS): server address {address}, "
         "port {port}; proxy and HTTPS off."
+    ),
+    "posting": _(
+        "Give to the developers of the app {name}: the address {url}, the secret in {file}, and docs/webhook.md."
     ),
     "start": _("Start it with: systemctl start hadir, or hadir run -c {file}"),
 }

@@ -537,6 +537,8 @@ def entries_of(rows: list[dict[str, Any]]) -> Iterator[str]:
         lines = [f"- {key}: {row[key]}" if key == "name" else f"  {key}: {row[key]}" for key in ENTRY if row.get(key)]
         if "comm_key_file" in row:
             lines.append(f"  comm_key_file: {json.dumps(row['comm_key_file'])}")
+        if "secret_file" in row:
+            lines.append(f"  secret_file: {json.dumps(row['secret_file'])}")
         if re.fullmatch("[!-~]+", row["serial"]):
             lines.append(f"  serial: {json.dumps(row['serial'])}")
         if row["remark"] == REMARKS["key"]:

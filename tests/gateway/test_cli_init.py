@@ -237,14 +237,21 @@ def test_options_that_are_wrong(tmp_path: Path, options: tuple[str, ...], advice
 def test_terminals_that_call_are_named_by_serial_number(tmp_path: Path) -> None:
     """They are added with the port that they call, and what to type into them is printed."""
     config = tmp_path / "gateway.yaml"
-    calling = ("--terminal", "gate@SYN0000000001", "--terminal", "aula@SYN0000000002")
+    named = ("gate@SYN0000000001", "aula@SYN0000000002", "aplikasi@app:APP-PRESENSI", "kantin=soap:127.0.0.1:1")
+    calling = [part for name in named for part in ("--terminal", name)]
     done = hadir("init", "-c", config, *SITE, *calling, "--lang", "en", "--data-dir", tmp_path / "data")
 
     settings = load(config, strict=True)
     assert [(entry.name, entry.driver, entry.serial) for entry in settings.terminals] == [
+        ("kantin", "soap", None),
         ("gate", "push", "SYN0000000001"),
         ("aula", "push", "SYN0000000002"),
+        ("aplikasi", "webhook", "APP-PRESENSI"),
     ]
+    secret = config.parent / "secrets" / "aplikasi"
+    assert re.fullmatch("[0-9a-f]{64}\\n", secret.read_text())
+    assert secret.stat().st_mode & 0o777 == 0o600
+    assert f"/hook/aplikasi, the secret in {secret}" in done.stdout
     assert settings.receiver is not None
     address, port = host_and_port(settings.receiver.listen)
     assert port == 8088
