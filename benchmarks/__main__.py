@@ -28,6 +28,7 @@ from benchmarks import (
     sixty_four,
     slow_terminal,
     traffic,
+    web_service,
 )
 from benchmarks.figures import Benchmark, Figure, Plan, machine, markdown
 from benchmarks.rig import quiet
@@ -46,6 +47,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "backlog": backlog.run,
     "serial": serial_line.run,
     "slow": slow_terminal.run,
+    "web-service": web_service.run,
     "judge": judge.run,
     "recompute": recompute.run,
     "policy": policy.run,

@@ -11,10 +11,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import islice
 
 from drivers.base import (
-    BadRecord,
     ClockReading,
     DriverError,
     ProtocolError,
@@ -25,7 +23,7 @@ from drivers.base import (
     connect_reason,
 )
 from drivers.soap import wire
-from drivers.soap.wire import HttpReply, RowReader, WireError
+from drivers.soap.wire import Block, HttpReply, Row, RowReader, WireError
 
 PIECE = 64 * 1024
 """Bytes taken from the network at once."""
@@ -37,8 +35,6 @@ KEPT_BYTES = 16 * 1024 * 1024
 """Longest compressed answer; 200,000 punches have 4 MB."""
 SMALL_BYTES = 64 * 1024
 """Longest answer to any other request."""
-BLOCK = 256
-"""Rows decoded at a time."""
 CAPTURE_BYTES = 512
 """Bytes of an answer that are kept for analysis."""
 NO_SERVICE = frozenset({301, 302, 303, 307, 308, 400, 401, 403, 404, 405, 410, 501})
@@ -57,10 +53,12 @@ class Log:
     _packer: "zlib._Compress" = field(default_factory=lambda: zlib.compressobj(1), repr=False)
     _kept: int = 0
 
-    def add(self, body: bytes, rows: list[bytes | BadRecord]) -> None:
+    def add(self, body: bytes, rows: list[Row | Block]) -> None:
         """Add a part of the answer, and the rows that it completes."""
         for row in rows:
-            if (found := wire.information(row)) is not None:
+            if isinstance(row, Block):
+                self.rows += row.rows
+            elif (found := wire.information(row)) is not None:
                 self.text = found.text
             else:
                 self.rows += 1
@@ -83,15 +81,9 @@ class Log:
         for packed in self._pieces:
             data = packed
             while data:
-                yield from _decoded(reader.feed(unpacker.decompress(data, PIECE)))
+                yield from wire.records(reader.feed(unpacker.decompress(data, PIECE)))
                 data = unpacker.unconsumed_tail
-        yield from _decoded([*reader.feed(unpacker.flush()), *reader.close()])
-
-
-def _decoded(rows: list[bytes | BadRecord]) -> Iterator[Record]:
-    left = iter(rows)
-    while block := list(islice(left, BLOCK)):
-        yield from wire.records(block)
+        yield from wire.records([*reader.feed(unpacker.flush()), *reader.close()])
 
 
 class Service:
@@ -121,7 +113,7 @@ class Service:
 
     def clock(self) -> ClockReading | None:
         """Return the wall clock; None where the terminal does not report it, or shows an impossible time."""
-        rows: list[bytes | BadRecord] = []
+        rows: list[Row | Block] = []
         begun_s = time.monotonic()
         self._exchange("GetDate", lambda _body, more: rows.extend(more), SMALL_BYTES)
         round_trip_s = time.monotonic() - begun_s
@@ -139,7 +131,7 @@ class Service:
     def _exchange(
         self,
         method: wire.Method,
-        take: Callable[[bytes, list[bytes | BadRecord]], None],
+        take: Callable[[bytes, list[Row | Block]], None],
         most: int,
         moment: datetime | None = None,
     ) -> None:

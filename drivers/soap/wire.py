@@ -8,8 +8,9 @@ Sources: the vendor's samples for the Solution X601; clients tested with X100-C,
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import datetime
+from functools import partial
 from hashlib import sha256
 from html import unescape
 from itertools import repeat
@@ -135,6 +136,19 @@ class HttpReply:
 # --- rows ---------------------------------------------------------------------------------------------------------
 
 
+class Block(NamedTuple):
+    """Consecutive rows of the usual form, one on each line: a whole log is read in half the time."""
+
+    data: bytes
+    """From the first ``<Row>`` to the line end behind the last ``</Row>``."""
+    rows: int
+
+
+Row = bytes | BadRecord
+"""A row, or one that is too long to be kept."""
+_BETWEEN = b"</Row>\r\n<Row>"
+
+
 class RowReader:
     """Cuts the body of a reply into rows, and holds one of them at most: a longer one costs :data:`KEPT_BYTES`.
 
@@ -162,30 +176,31 @@ class RowReader:
         """Whether nothing was received."""
         return not self._seen
 
-    def feed(self, data: bytes) -> list[bytes | BadRecord]:
+    def feed(self, data: bytes) -> list[Row | Block]:
         """Return the rows that ``data`` completes."""
-        rows: list[bytes | BadRecord] = []
+        rows: list[Row | Block] = []
         if self._long is not None:
             following = self._long.feed(data)
             if following is None:
                 return rows
             rows.append(self._long.end())
             self._long, data = None, following
-        *ended, rest = (self._held + data).split(_CLOSING_ROW)
+        self._seen += len(data)
+        data = (self._held + data).lstrip(b"\r\n")
+        if self.is_begun and (block := _block(data)) is not None:
+            rows.append(block)
+            data = data[len(block.data) :]
+        *ended, rest = data.split(_CLOSING_ROW)
         if not self.is_begun:
             self._look_at_beginning(ended[0] if ended else rest)
-        self._seen += len(data)
         for part in ended:
-            if part.startswith(b"\r\n<Row>") and part.rfind(b"<Row") == 2 and len(part) <= ROW_BYTES:
-                rows.append(part[2:] + _CLOSING_ROW)
-            else:
-                self._cut(part + _CLOSING_ROW, rows)
+            self._cut(part + _CLOSING_ROW, rows)
         self._hold(rest, rows)
         return rows
 
-    def close(self) -> list[bytes | BadRecord]:
+    def close(self) -> list[Row | Block]:
         """Return what the end of the reply completes, and find out whether it is whole."""
-        rows: list[bytes | BadRecord] = []
+        rows: list[Row | Block] = []
         if self._long is not None:
             self.is_whole = self._long.is_closed(self._closing)
             rows.append(self._long.end())
@@ -201,17 +216,17 @@ class RowReader:
     def _look_at_beginning(self, part: bytes) -> None:
         self.is_begun = self._opening in part
         self.has_tags |= b"<" in part
-        if not self.is_begun and self._seen < KEPT_BYTES:
+        if not self.is_begun and self._seen - len(part) < KEPT_BYTES:
             self.is_web_page |= _WEB_PAGE.search(part[:KEPT_BYTES]) is not None
 
-    def _cut(self, part: bytes, rows: list[bytes | BadRecord]) -> None:
+    def _cut(self, part: bytes, rows: list[Row | Block]) -> None:
         """Add the row in ``part``, and rows in front of it that have no end."""
         first, *pieces = re.split(rb"(?=<Row[\s>/])", part)
         if re.search(rb"<(?:PIN|DateTime)[\s>]", first):
             pieces.insert(0, first)
-        rows += [piece.strip() if len(piece) <= ROW_BYTES else _LongRow(piece).end() for piece in pieces]
+        rows += map(_bounded, pieces)
 
-    def _hold(self, rest: bytes, rows: list[bytes | BadRecord]) -> None:
+    def _hold(self, rest: bytes, rows: list[Row | Block]) -> None:
         """Keep the beginning of a row; not more than the longest one may have."""
         if len(rest) <= ROW_BYTES:
             self._held = rest
@@ -228,6 +243,29 @@ class RowReader:
         else:
             self._cut(rest[:start], rows)
             self._held = rest[start:]
+
+
+def _block(data: bytes) -> Block | None:
+    """Return the rows at the beginning of ``data`` but the last; None where one of them has another form."""
+    if not data.startswith(b"<Row>") or (end := data.rfind(_BETWEEN)) < 0:
+        return None
+    block = data[: end + len(_CLOSING_ROW) + 2]
+    count = block.count(_BETWEEN) + 1
+    is_usual = block.count(b"<Row") == block.count(_CLOSING_ROW) == count and b"<Information" not in block
+    return Block(block, count) if is_usual else None
+
+
+def _bounded(row: bytes) -> Row:
+    return row.strip() if len(row) <= ROW_BYTES else _LongRow(row).end()
+
+
+def single(rows: Iterable[Row | Block]) -> Iterator[Row]:
+    """Yield the rows one by one."""
+    for row in rows:
+        if isinstance(row, Block):
+            yield from (_bounded(one + _CLOSING_ROW) for one in row.data.split(_CLOSING_ROW)[:-1])
+        else:
+            yield row
 
 
 class _LongRow:
@@ -273,11 +311,14 @@ class _LongRow:
 _KNOWN = rb"(?:Row|PIN|DateTime|Verified|Status|WorkCode|Result|Information)(?![A-Za-z0-9_:.-])"
 _UNKNOWN = re.compile(rb"<(?!/?" + _KNOWN + rb")[^<]*")
 _USUAL = re.compile(
-    r"<Row><PIN>([!-%'-;=-~]{1,24})</PIN><DateTime>(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)</DateTime>"
-    r"<Verified>(\d{1,9})</Verified><Status>(\d{1,9})</Status><WorkCode>(\d{0,9})</WorkCode></Row>",
+    r"(<Row><PIN>([!-%'-;=-~]{1,24})</PIN><DateTime>(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)</DateTime>"
+    r"<Verified>(\d{1,9})</Verified><Status>(\d{1,9})</Status><WorkCode>(\d{0,9})</WorkCode></Row>)",
     re.ASCII,
 )
 """A row without anything unusual."""
+_punch = partial(tuple.__new__, RawPunch)
+"""What ``RawPunch._make`` does, without a Python call for each row."""
+_work_code = {"": None}.get
 _FIELD = re.compile(rb"<(PIN|DateTime|Verified|Status|WorkCode|Result|Information)(?:\s[^<>]*)?>([^<]*)</\1\s*>")
 _DATE = re.compile(r"\s*(\d{4})-(\d\d?)-(\d\d?)[ T](\d\d?):(\d\d?):(\d\d?)\s*", re.ASCII)
 _CODE = re.compile(rb"\s*(\d{1,9})\s*")
@@ -295,9 +336,9 @@ def without_unknown(raw: bytes) -> bytes:
     return _UNKNOWN.sub(b"", raw)
 
 
-def information(row: bytes | BadRecord) -> Information | None:
+def information(row: Row | Block) -> Information | None:
     """Return the text of a row that has one in place of a punch; None for all others."""
-    if isinstance(row, BadRecord) or b"<Information" not in row:
+    if not isinstance(row, bytes) or b"<Information" not in row:
         return None
     fields = _fields(row)
     if "PIN" in fields or "DateTime" in fields:
@@ -306,27 +347,35 @@ def information(row: bytes | BadRecord) -> Information | None:
     return Information("".join(char if char.isprintable() else "?" for char in text[:80]))
 
 
-def records(rows: Sequence[bytes | BadRecord]) -> Iterator[Record]:
+def records(rows: Iterable[Row | Block]) -> Iterator[Record]:
     """Yield the records of rows, in their order; rows with a text in place of a punch are left out."""
-    if not any(isinstance(row, BadRecord) for row in rows):
-        found = _USUAL.findall(b"".join(row for row in rows if isinstance(row, bytes)).decode("latin-1"))
-        # A row can match only once, so that all of them do where the numbers agree.
-        if found and len(found) == len(rows):
-            pins, times, verifies, states, work_codes = zip(*found, strict=True)
-            try:
-                moments = [*map(datetime.fromisoformat, times)]
-            except ValueError:
-                moments = []
-            if moments and "0" not in pins:
-                codes = (code or None for code in work_codes)
-                columns = (pins, repeat(None), moments, map(int, states), map(int, verifies), codes, rows)
-                yield from map(RawPunch, *columns)
-                return
     for row in rows:
-        if isinstance(row, BadRecord):
-            yield row
+        if isinstance(row, Block):
+            punches = _punches(row)
+            yield from map(_of, single((row,))) if punches is None else punches
         elif information(row) is None:
-            yield _record(row)
+            yield _of(row)
+
+
+def _of(row: Row) -> Record:
+    return row if isinstance(row, BadRecord) else _record(row)
+
+
+def _punches(block: Block) -> Iterator[RawPunch] | None:
+    """Return the punches of a block, column by column; None where one of its rows has another form, or is none."""
+    found = _USUAL.findall(block.data.decode("latin-1"))
+    if len(found) != block.rows:  # each row has one ``<Row``, and matches once at most
+        return None
+    raws, pins, times, verifies, states, work_codes = zip(*found, strict=True)
+    try:
+        moments = [*map(datetime.fromisoformat, times)]
+    except ValueError:
+        return None
+    if "0" in pins:
+        return None
+    codes = map(_work_code, work_codes, work_codes)
+    columns = pins, repeat(None), moments, map(int, states), map(int, verifies), codes, map(str.encode, raws)
+    return map(_punch, zip(*columns, repeat(None)))
 
 
 def _record(row: bytes) -> Record:
@@ -384,9 +433,9 @@ def _moment(field: bytes) -> datetime | None:
 _CLOCK_FIELD = re.compile(rb"<(Date|Time)(?:\s[^<>]*)?>([^<]*)</\1\s*>")
 
 
-def clock(rows: Sequence[bytes | BadRecord]) -> datetime | None:
+def clock(rows: Iterable[Row | Block]) -> datetime | None:
     """Return the wall clock in the rows of an answer to ``GetDate``; None where it shows no possible time."""
-    for row in rows:
+    for row in single(rows):
         if isinstance(row, bytes):
             fields = dict(_CLOCK_FIELD.findall(row))
             if {b"Date", b"Time"} <= fields.keys():

@@ -30,6 +30,7 @@ from central.store import StoreError
 from drivers.anviz import simulator as anviz
 from drivers.base import RawPunch
 from drivers.push import simulator as push
+from drivers.soap import simulator as soap
 from drivers.webhook import simulator as webhook
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator, generate
 from gateway.event import punch_id
@@ -81,6 +82,8 @@ APP_FAULTS = (
 """What an app does for a while."""
 APP_SECRET = "torture-of-an-app"
 APP_SERIAL = "TORTURE-APP"
+WEB_FAULTS = ("cut=3", "hang-up=3", "busy=3", "blank=3", "silent", "slow=1ms", "web-page", "no-service", "wrong-length")
+"""What the web services of terminals do for a while."""
 CALLERS_SHARE = 0.3
 """How many of all punches are made at terminals that call."""
 CALL_PACE = 0.02
@@ -166,6 +169,8 @@ class Torture:
         self._folder = folder
         self._terminals = _terminals(self._chance)
         self._callers = _callers(self._chance)
+        self._web_terminals = [self._terminals[name] for name in ("ruang-soap", "gudang-soap")]
+        self._web_services: list[soap.WebService] = []
         self._app = webhook.App(zone=ZONE)
         self._receiver_port = free_port()
         self._clock_file = folder / "clock-offset"
@@ -212,6 +217,12 @@ class Torture:
         if isinstance(terminal, SimulatedAnviz):
             self._line = stack.enter_context(anviz.Simulator(terminal))
             return {"driver": "anviz", "port": self._line.port, "turnaround": "20ms"}
+        if terminal in self._web_terminals:
+            firmware: soap.Firmware = "old" if not self._web_services else "new"
+            served = stack.enter_context(soap.Simulator(terminal, firmware=firmware))
+            self._web_services.append(served.web)
+            web = {"driver": "soap", "address": served.address, "web_port": served.web.port}
+            return web | {"bulk_timeout": "2s", "live": firmware == "old"}
         simulator = stack.enter_context(Simulator(terminal))
         return {"driver": "zkteco", "address": simulator.address, "bulk_timeout": "5s"}
 
@@ -311,6 +322,7 @@ class Torture:
             ("gateway's clock stepped", self._step_gateway),
             ("serial line faulty", self._spoil_line),
             ("calling terminal faulty", self._spoil_caller),
+            ("web service faulty", self._spoil_web_service),
             ("app faulty", self._spoil_app),
         )
         what, work = self._chance.choice(torments)
@@ -391,6 +403,13 @@ class Torture:
         self._app.faults.switch(fault)
         self._pass(0.3, 1.5)
         self._app.faults.switch(f"{fault.partition('=')[0]}=off")
+
+    def _spoil_web_service(self) -> None:
+        faults = self._chance.choice(self._web_services).faults
+        fault = self._chance.choice(WEB_FAULTS)
+        faults.switch(fault)
+        self._pass(0.3, 1.5)
+        faults.switch(f"{fault.partition('=')[0]}=off")
 
     def _mend_line(self) -> None:
         self._line.plug()
@@ -487,6 +506,8 @@ class Torture:
         assert sum(terminal.refused_writes for terminal in self._zkteco()) == 0
         assert sum(terminal.refused for terminal in self._line.terminals.values()) == 0
         assert not any(terminal.refused_writes for terminal in self._callers.values())
+        assert not any(web.refused_writes for web in self._web_services)
+        assert {method for web in self._web_services for method in web.methods} == {"GetAttLog"}
         return counts.sequence
 
 
@@ -508,6 +529,8 @@ def _terminals(chance: random.Random) -> dict[str, SimulatedTerminal | Simulated
         "lobby": SimulatedTerminal(serial="TORTURE000001", users=history.users, log=history.log, now=clock),
         "gudang": SimulatedTerminal(serial="TORTURE000002", users=few, layout="16", event_length=12, now=clock),
         "loket": SimulatedTerminal(serial="TORTURE000003", users=few, layout="8", comm_key=COMM_KEY, now=clock),
+        "ruang-soap": SimulatedTerminal(serial="TORTURE000007", users=dict(few), now=clock),
+        "gudang-soap": SimulatedTerminal(serial="TORTURE000008", users=dict(few), now=clock),
         "pos": anviz.SimulatedTerminal(serial="TORTURE000000004", users=few, now=clock),
     }
 
