@@ -19,7 +19,7 @@ from central.web.access import Action
 from central.web.page import Done, Look, Missing, Page, Refusal, Sent, Shown
 
 MOST = 50
-"""Verdicts and adjustments that are listed; the others are counted."""
+"""People and reasons that are listed; the other verdicts are counted."""
 MAX_PAPER = 200
 TEXTS: Mapping[str, Text] = {
     **{
@@ -69,6 +69,7 @@ TEXTS: Mapping[str, Text] = {
     "closing_go": _("Close it for good"),
     "closing_paper_form": _("write the paper: number and date, at most 200 characters"),
     "closing_more": _("and {count} more"),
+    "closing_others": _("and {count} other dates"),
     "closing_damaged": _("the file {name} of closing {number} is not the one that was stored"),
     "closing_no_verdict": _("no verdict in the period; a plan or a policy is missing"),
     "closing_window": _("a window has not ended"),
@@ -89,13 +90,15 @@ FILES: Mapping[str, Text] = {
 
 
 class OpenDay(NamedTuple):
-    """A verdict that is not final."""
+    """Verdicts of a person that are not final for one reason."""
 
     person: str | None
     """None: it is about more than one."""
     name: str
     on: date
     why: str
+    others: int = 0
+    """Further dates of the same person with the same reason."""
 
 
 def show(look: Look) -> Shown:
@@ -169,6 +172,7 @@ def _shown(look: Look, typed: Mapping[str, str], refused: Refusal | None) -> Sho
 
     def values() -> Mapping[str, Any]:
         days = [] if read is None else _open_days(read, look)
+        count = 0 if read is None else len(read.still_open)
         return {
             "unit": unit,
             "name": look.unit(unit, look.today()).name,
@@ -177,8 +181,8 @@ def _shown(look: Look, typed: Mapping[str, str], refused: Refusal | None) -> Sho
             "people": _people(read),
             "problem": None if refusal is None else look.t(refusal.what, **refusal.values),
             "open": days[:MOST],
-            "more": max(0, len(days) - MOST),
-            "count": len(days),
+            "more": count - sum(1 + one.others for one in days[:MOST]),
+            "count": count,
             "paper": typed.get("paper", ""),
             "with_open": typed.get("with-open") == "yes",
             "form_token": look.form_token,
@@ -264,13 +268,19 @@ def _open_days(read: Draft, look: Look) -> Sequence[OpenDay]:
         for subject, first, _last in read.still_open.set_aside
         if subject.startswith("person:")
     ]
-    named = names_of(look.registers, {person for person, *_ in found[:MOST]})
+    grouped: dict[tuple[str, str], list[date]] = {}
+    for person, day, why in found:
+        grouped.setdefault((person, why), []).append(day)
+    named = names_of(look.registers, {person for person, _ in list(grouped)[:MOST]})
     others = [
         OpenDay(None, subject, date.fromisoformat(first), aside)
         for subject, first, _last in read.still_open.set_aside
         if not subject.startswith("person:")
     ]
-    return others + [OpenDay(person, named.get(person, (person, None))[0], on, why) for person, on, why in found]
+    return others + [
+        OpenDay(person, named.get(person, (person, None))[0], min(dates), why, len(dates) - 1)
+        for (person, why), dates in grouped.items()
+    ]
 
 
 def show_file(look: Look) -> Sent:
