@@ -127,7 +127,7 @@ cat > "$tree/srv/trial" <<'SH'
 #!/bin/bash
 # What the services do in a booted system; one line for each thing that holds.
 set -eu
-holds() { for second in $(seq 90); do sleep 1; if eval "$2" > /dev/null 2>&1; then echo "holds: $1"; return; fi; done
+holds() { for second in $(seq 180); do sleep 1; if eval "$2" > /dev/null 2>&1; then echo "holds: $1"; return; fi; done
   echo "does not hold: $1"; systemctl status 'hadir-central*' --no-pager --full; journalctl -u 'hadir-central*' --no-pager -n 60; exit 1; }
 fetch() { python3 -c "import urllib.request as u, sys; print(u.urlopen('http://127.0.0.1:8090/$1', timeout=20).read().decode())"; }
 pid() { systemctl show --property MainPID --value "$1"; }
@@ -176,7 +176,7 @@ PY
 chmod +x "$tree/srv/trial"
 in_tree systemctl --quiet enable trial.service mosquitto.service
 # Asking the kernel about its clock is what a container may not do by default.
-timeout 900 systemd-nspawn --quiet --directory="$tree" --register=no --keep-unit --system-call-filter=@clock --boot \
+timeout 1800 systemd-nspawn --quiet --directory="$tree" --register=no --keep-unit --system-call-filter=@clock --boot \
   < /dev/null > "$work/boot-central.log" 2>&1 || true
 cat "$tree/srv/trial.log"
 expect "all holds" "the last word of the trial" "$(tail -n 1 "$tree/srv/trial.log")"
