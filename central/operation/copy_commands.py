@@ -3,7 +3,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -20,6 +20,10 @@ from central.texts import Language
 
 _Accounts = Annotated[Path | None, typer.Option("--accounts", metavar="FILE", help="The file of accounts.")]
 _Sheets = Annotated[Path | None, typer.Option("--settings", metavar="FILE", help="Settings of sheets (YAML).")]
+_Mail = Annotated[Path | None, typer.Option("--mail", metavar="FILE", help="How mails are sent (YAML).")]
+_Retention = Annotated[
+    Path | None, typer.Option("--retention", metavar="FILE", help="For how long what is kept (YAML).")
+]
 
 
 def _refuse(message: object) -> NoReturn:
@@ -28,15 +32,10 @@ def _refuse(message: object) -> NoReturn:
 
 
 def _others(
-    context: typer.Context, accounts: Path | None, policies: Path | None, sheets: Path | None
+    context: typer.Context, accounts: Path | None, policies: Path | None, settings: Mapping[str, Path | None]
 ) -> dict[str, Path]:
     """Return what a copy holds beside the database, by its name in the copy."""
-    named = {
-        "centre.yaml": settings_path(context),
-        "accounts.yaml": accounts,
-        "policies": policies,
-        "sheets.yaml": sheets,
-    }
+    named = {"centre.yaml": settings_path(context), "accounts.yaml": accounts, "policies": policies, **settings}
     return {name: path for name, path in named.items() if path is not None}
 
 
@@ -48,6 +47,8 @@ def backup(
     accounts: _Accounts = None,
     policies: Policies = None,
     settings: _Sheets = None,
+    mail_file: _Mail = None,
+    retention_file: _Retention = None,
     lang: InLanguage = Language.ENGLISH,
     as_json: AsJson = False,
 ) -> None:
@@ -55,7 +56,8 @@ def backup(
 
     Cadangan. The files of closed periods are in the database. Passwords and keys are in no copy.
     """
-    others = {name: path for name, path in _others(context, accounts, policies, settings).items() if path.exists()}
+    named = {"sheets.yaml": settings, "mail.yaml": mail_file, "retention.yaml": retention_file}
+    others = {name: path for name, path in _others(context, accounts, policies, named).items() if path.exists()}
     try:
         copy, held = copies.make(db, to, others, clock_of(context)())
         removed = copies.prune(to, keep) if keep else []
@@ -81,6 +83,8 @@ def restore(
     accounts: _Accounts = None,
     policies: Policies = None,
     settings: _Sheets = None,
+    mail_file: _Mail = None,
+    retention_file: _Retention = None,
     lang: InLanguage = Language.ENGLISH,
 ) -> None:
     """Put a copy in the place of the database; the services must be stopped. What was there is kept beside it.
@@ -90,7 +94,8 @@ def restore(
     copy = source if (source / copies.SUMS).is_file() else copies.newest(source)
     if copy is None:
         _refuse(COPIES["none"].into(lang, folder=source))
-    others = _others(context, accounts, policies, settings)
+    named = {"sheets.yaml": settings, "mail.yaml": mail_file, "retention.yaml": retention_file}
+    others = _others(context, accounts, policies, named)
     try:
         done = copies.restore(copy, db, others, clock_of(context)())
     except copies.CopyError as error:

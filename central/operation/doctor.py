@@ -44,6 +44,9 @@ def doctor(
     context: typer.Context,
     lang: Annotated[Language | None, typer.Option("--lang", help="Language; else that of the settings.")] = None,
     as_json: AsJson = False,
+    only_failed: Annotated[
+        bool, typer.Option("--only-failed", help="Exit code 1 only where something is in the way (✗).")
+    ] = False,
 ) -> None:
     """Find what is in the way: database, disk, clock, broker and its access list, registers, evidence, pages, copies.
 
@@ -75,7 +78,7 @@ def doctor(
     else:
         counts = {name: sum(step.outcome == name for step in steps) for name in ("failed", "warned")}
         print(_printed("\n" + DOCTOR["counted" if troubled else "well"].into(language, **counts)))
-    if troubled:
+    if any(step.outcome == "failed" or not only_failed for step in troubled):
         raise typer.Exit(1)
 
 

@@ -12,7 +12,7 @@ PARTS: Mapping[str, Text] = {
     "pages": in_context("doctor", "pages"),
 }
 DOCTOR: Mapping[str, Text] = {
-    "counted": _("In the way (✗): {failed}. To be mended, but nothing stops (!): {warned}. Begin with the first ✗."),
+    "counted": _("In the way (✗): {failed}. To be mended, but nothing stops (!): {warned}. Begin with the first."),
     "well": _("Nothing is in the way."),
 }
 _START = _("Start the receiver: systemctl start hadir-central; `journalctl -u hadir-central` says why it ended.")

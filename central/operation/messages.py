@@ -74,6 +74,10 @@ COPIES = {
     "lost_notes": _("Not in the copy, enter again: notes and answers on days: {rows}, the last at {last}"),
     "lost_decisions": _("Not in the copy, enter again: decisions on terminals: {rows}, the last at {last}"),
     "lost_closings": _("Not in the copy, close again: closed periods: {rows}, the last at {last}"),
+    "lost_retained": _(
+        "Not in the copy, carry out again, because what they deleted is back: holds and deletions: {rows}, the last at "
+        "{last}"
+    ),
     "lost_looks": _("Lines of the access log that only the file set aside has: {rows}, the last at {last}"),
     "written": _("put back: {file}"),
     "differing": _("differs from the copy, left as it is: {file}"),

@@ -21,6 +21,7 @@ ENTERED: Mapping[str, tuple[str, str]] = {
     "notes": ("day_note", "at"),
     "decisions": ("ownership", "entered"),
     "closings": ("closing", "entered"),
+    "retained": ("retention_log", "at"),
     "looks": ("access_log", "at"),
 }
 """What people have entered, which no gateway sends again: table, and column of the moment."""

@@ -124,7 +124,7 @@ def test_gateways_send_again_what_an_older_copy_lacks(tmp_path: Path) -> None:
             assert "3 events are not in the copy" in output
             assert "import again: files of registers: 1" in output
             with inbox(*arguments):
-                eventually(lambda: punches() == 7, what="that the gateway sends again")
+                eventually(lambda: punches() == 7, timeout=300, what="that the gateway sends again")
     with open_readonly(db) as connection:
         assert list(verify(connection)) == []
         assert [stream.missing for stream in report(connection).streams] == [[]]

@@ -140,6 +140,11 @@ def test_each_thing_in_the_way_is_named_and_a_sound_centre_has_none(
                     code, output = central("-c", path, "doctor", "--lang", language)
                     assert code == 1
                     assert re.search(r"^✗ \w+ +.*none-such\n    → ", output, re.MULTILINE), output
+                own.write_text(
+                    (SHIPPED / "starter.yaml").read_text("utf-8").replace("policy: starter", "policy: none-such")
+                )
+                assert central("-c", path, "doctor", "--only-failed")[0] == 0
+                own.unlink()
                 code, output = central("-c", path, "doctor", "--json")
                 assert {step["finding"] for step in json.loads(output)["steps"]} >= steps.keys() - {"clock"}
 
