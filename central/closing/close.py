@@ -105,8 +105,8 @@ class Draft:
     """The revisions that were read."""
     adjusting: Mapping[tuple[str, str], ClosedTotal | None] = field(repr=False)
     """What counted, when it was read, of each period that is adjusted; None: it was not closed."""
-    last_row: int = field(default=-1, repr=False)
-    """The newest row of the results before they were read: while it is the newest, no revision has changed."""
+    last_change: tuple[int, int] | None = field(default=None, repr=False)
+    """What :func:`_last_change` returned before anything was read."""
 
 
 class _Read(NamedTuple):
@@ -125,7 +125,7 @@ def draft(connection: Connection, policies: OfficePolicies, unit: str, on: date,
     Raises ClosingError: there is no such unit or no verdict, the period is not over, or changes wait to be judged.
     Changes that were set aside, because judging them failed, are among what is still open.
     """
-    last_row = results.last_row(connection)  # before all else: what comes later is then noticed
+    change = _last_change(connection)  # before all else: what comes later is then noticed
     registers = Registers(connection)
     if not registers.rows("units", [f"unit:{unit}"]):
         raise ClosingError("closing_no_unit", unit=unit)
@@ -143,7 +143,7 @@ def draft(connection: Connection, policies: OfficePolicies, unit: str, on: date,
     read = _draft(connection, policies, unit, on, found)
     if not read.totals:
         raise ClosingError("closing_all_elsewhere", unit=unit, date=on.isoformat())
-    return replace(read, still_open=replace(read.still_open, set_aside=set_aside), last_row=last_row)
+    return replace(read, still_open=replace(read.still_open, set_aside=set_aside), last_change=change)
 
 
 def unit_period(connection: Connection, policies: OfficePolicies, unit: str, on: date) -> UnitPeriod:
@@ -268,7 +268,7 @@ class Prepared:
             any((one.person, one.first) in closed for one in read.totals)
             or any(counting.get(key) != before for key, before in read.adjusting.items())
             or (
-                results.last_row(connection) != read.last_row
+                _last_change(connection) != read.last_change
                 and _newest(connection, people, read.first, read.last) != read.newest
             )
         ):
@@ -426,6 +426,11 @@ def _unjudged(registers: Registers, units: Iterable[str], judged: set[str], firs
 
 def _staff(registers: Registers, units: Iterable[str], first: date, last: date) -> list[Stated]:
     return registers.rows("people", sorted(f"unit:{key}" for key in units), first, last, by="other")
+
+
+def _last_change(connection: Connection) -> tuple[int, int]:
+    """Return numbers of which one grows when a revision is stored, the other when any are deleted."""
+    return results.last_row(connection), retention.next_number(connection)
 
 
 def _newest(connection: Connection, people: Sequence[str], first: date, last: date) -> dict[tuple[str, str], int]:
