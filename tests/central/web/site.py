@@ -193,6 +193,8 @@ class Served:
         self.policies, self.settings = POLICIES, folder / "sheets.yaml"
         self.settings.write_text("place: Contoh\n")
         self.port = 0
+        self.session_now: datetime | None = None
+        """The clock of logins, where it is another one."""
         self.own_days, self._site = own_days, site
         self.begin()
 
@@ -209,7 +211,7 @@ class Served:
             settings=self.settings,
             own_days=self.own_days,
             now=lambda: self.office.now,
-            session_now=lambda: self.office.now,
+            session_now=lambda: self.session_now or self.office.now,
         )
         ready = threading.Event()
         self.server = server.Server(self.pages, site, None, ready.set)

@@ -91,6 +91,16 @@ def test_a_session_ends_by_itself(served: Served, steps: list[int], status: int)
     assert answer.status == status
 
 
+def test_a_session_outlives_a_day_that_is_replayed(served: Served) -> None:
+    """What pages show has a clock of its own: thirteen hours of it are a moment to the reader."""
+    served.session_now = served.office.now
+    browser = served.browser("chief")
+    served.office.now += timedelta(hours=13)
+    answer = browser.get("/")
+    assert answer.status == 200
+    assert "2026-09-03 21:00" in answer.body
+
+
 def test_a_session_of_a_clock_that_was_ahead_is_refused(served: Served) -> None:
     """It would else last longer than twelve hours."""
     browser = served.browser("chief")
