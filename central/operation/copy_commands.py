@@ -125,7 +125,7 @@ def _missing(done: copies.Restored, copy: Path, language: Language) -> Iterator[
         yield COPIES["again"].into(language, events=events)
     for kind in ENTERED:
         rows, last = before.entered[kind]
-        if lacking := rows - made.entered[kind][0]:
+        if (lacking := rows - made.entered[kind][0]) > 0:  # retention may have deleted rows that the copy still has
             yield COPIES[f"lost_{kind}"].into(language, rows=lacking, last=last)
 
 

@@ -17,6 +17,8 @@ from typing import Annotated
 
 import typer
 
+from central.mail.settings import MailSettingsError
+from central.mail.settings import load_settings as load_mail
 from central.operation import copies
 from central.operation.broker_check import certificate_in, check_broker, expiry
 from central.operation.findings import DOCTOR, FINDINGS, PARTS
@@ -24,7 +26,10 @@ from central.operation.steps import Step, failed, passed, warned
 from central.options import AsJson, clock_of, settings_path
 from central.policy.office import OfficePolicies
 from central.registers.problems import printable
+from central.rights.settings import RetentionError
+from central.rights.settings import load_settings as load_retention
 from central.settings import Settings, address_of, load_settings
+from central.store import mails
 from central.store.engine import Database, StoreError
 from central.store.survey import Survey, survey, units_known
 from central.texts import Language
@@ -97,6 +102,7 @@ def examine(settings: Settings, now: datetime) -> Iterator[Step]:
     yield from check_broker(settings.broker)
     yield from _accounts(settings, now)
     yield from _policies(settings, found)
+    yield from _mails(settings)
     if found is not None:
         yield from _people(found)
         yield from _evidence(found)
@@ -206,6 +212,31 @@ def _policies(settings: Settings, found: Survey | None) -> Iterator[Step]:
         yield warned("office", "no_policy")
     else:
         yield passed("office", "policies", names=_listed(used) or "-")
+
+
+def _mails(settings: Settings) -> Iterator[Step]:
+    try:
+        load_retention(settings.retention)
+    except RetentionError as error:
+        yield failed("office", "bad_retention", reason=error)
+    if settings.mail is None:
+        return
+    try:
+        enabled = load_mail(settings.mail).enabled
+    except MailSettingsError as error:
+        yield failed("office", "bad_mail", reason=error)
+        return
+    if not enabled:
+        yield passed("office", "mails_off")
+        return
+    with suppress(StoreError), closing(Database(settings.database, read_only=True)) as database:
+        with database.reading() as connection:
+            found = mails.counts(connection)
+        if found.failing or found.refused:
+            values = {name: getattr(found, name) for name in ("failing", "waiting", "refused")}
+            yield warned("office", "mails_failing", **values, failure=found.last_failure)
+        else:
+            yield passed("office", "mails", sent=found.sent, waiting=found.waiting)
 
 
 def _people(found: Survey) -> Iterator[Step]:

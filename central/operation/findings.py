@@ -18,6 +18,18 @@ DOCTOR: Mapping[str, Text] = {
 _START = _("Start the receiver: systemctl start hadir-central; `journalctl -u hadir-central` says why it ended.")
 
 FINDINGS: Mapping[str, tuple[Text, Text | None]] = {
+    # mails and retention
+    "mails": (_("mails: {sent} sent, {waiting} wait"), None),
+    "mails_off": (_("mails are switched off"), None),
+    "bad_mail": (_("the settings of mails: {reason}"), _("Correct the file; `hadir-central mail preview` tries it.")),
+    "mails_failing": (
+        _("mails: {failing} of {waiting} wait after a failure, {refused} given up; the last failure: {failure}"),
+        _("Correct the server in the settings of mails, or the account's address, then `hadir-central mail retry`."),
+    ),
+    "bad_retention": (
+        _("the settings of retention: {reason}"),
+        _("Correct the file; `hadir-central retention plan` tries it."),
+    ),
     # centre
     "database": (_("database {file}, {size}"), None),
     "no_database": (_("no database {file} yet"), _START),

@@ -5,7 +5,7 @@ import re
 import ssl
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ from central.operation.findings import FINDINGS
 from central.operation.steps import Step
 from central.policy.load import SHIPPED
 from central.settings import load_settings
+from central.store import mails
 from central.store.engine import Database
+from central.store.mails import New
 from central.web.access import Role
 from central.web.accounts import Account, editing
 from central.web.passwords import hash_password
@@ -147,6 +149,43 @@ def test_each_thing_in_the_way_is_named_and_a_sound_centre_has_none(
                 own.unlink()
                 code, output = central("-c", path, "doctor", "--json")
                 assert {step["finding"] for step in json.loads(output)["steps"]} >= steps.keys() - {"clock"}
+
+
+def test_mails_are_judged_by_their_settings_and_by_what_became_of_them(tmp_path: Path) -> None:
+    """And retention by its settings; without any of both there is nothing to say."""
+    mail, retention = tmp_path / "mail.yaml", tmp_path / "retention.yaml"
+
+    def judged(**more: Any) -> dict[str, Step]:
+        path = settings(tmp_path, "mqtt://127.0.0.1:9", **more)
+        return {step.finding: step for step in doctor._mails(load_settings(path))}
+
+    assert judged() == {}
+    retention.write_text("retention: {events: {keep_days: 1, source: x}}\n")
+    mail.write_text("mail: {enabled: true}\n")
+    named = {"mail": "mail.yaml", "retention": "retention.yaml"}
+    assert {name: step.outcome for name, step in judged(**named).items()} == {
+        "bad_retention": "failed",
+        "bad_mail": "failed",
+    }
+    retention.write_text("retention: {}\n")
+    mail.write_text("mail: {enabled: false}\n")
+    assert judged(**named).keys() == {"mails_off"}
+    server = "{host: 127.0.0.1, port: 9, security: tls}"
+    mail.write_text(f"mail: {{enabled: true, server: {server}, sender: a@b.go.id, pages: 'https://p.go.id'}}\n")
+    with closing(Database(tmp_path / "centre.db", create=True)) as database:
+        assert judged(**named)["mails"].values == {"sent": 0, "waiting": 0}
+        new = New("digest", "kadis", "u", "2026-09-01", "kadis@b.go.id", "Presensi", "1")
+        with database.writing() as connection:
+            mails.add(connection, [new], "2026-09-02T01:00:00.000Z")
+        path = settings(tmp_path, "mqtt://127.0.0.1:9", **named)
+        with editing(tmp_path / "accounts.yaml") as edited:
+            edited.add(Account("kadis", Role.SUPERIOR, ("u",), None, None))
+        code, output = central("-c", path, "mail", "run")  # nobody listens there
+        assert (code, "0 sent, 1 to be tried again" in output) == (0, True), output
+        step = judged(**named)["mails_failing"]
+    assert step.outcome == "warned"
+    assert step.values["waiting"] == step.values["failing"] == 1
+    assert "Connection refused" in step.values["failure"]
 
 
 def test_certificates_are_judged_by_their_end_and_their_authority(tmp_path: Path) -> None:

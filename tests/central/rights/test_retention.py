@@ -8,7 +8,9 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from copy import deepcopy
 from datetime import UTC, date, datetime
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,40 +25,61 @@ from central.store.accesses import Access
 from central.store.accesses import add as add_access
 from central.store.bodies import extent_of_gap
 from central.store.requests import Note, Request, Step
+from tests.central.fresh import content_of, put
+from tests.central.sealing import Source
 from tests.central.store.office import POLICIES, Centre
 
 SETTINGS = "retention:\n" + "".join(
     f"  {kind}: {{keep_days: 400, source: proposal}}\n" for kind in KINDS if kind not in ("mails", "sessions")
 )
 LATE = "2026-09-01 07:45:00"
+OLD, RECENT = "2026-09-03T00:00:00.000Z", "2028-01-03T00:00:00.000Z"
+
+
+NOW = datetime(2028, 2, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
 def centre(tmp_path: Path) -> Iterator[Centre]:
-    """Yield a centre in March 2029, with September 2026 closed: `a` was late, and nobody has PIN 9999."""
-    found = Centre(tmp_path, datetime(2026, 8, 30, 20, tzinfo=UTC))
-    found.enter_office()
-    found.punched("1001", LATE, "2026-09-01 16:05:00")
-    found.punched("9999", "2026-09-01 07:46:00")
-    found.punched("1002", "2026-09-02 07:00:00", "2026-09-02 16:05:00")
-    found.at("2026-10-02 08:00")
-    shut(found, date(2026, 9, 15))
-    with found.database.writing() as connection:
-        add_access(connection, [Access("2026-10-02T00:00:00.000Z", "siti", "bkd", "::1", "person", person="a")])
-        given = Request(0, "leave", '{"person":"a"}', "a", "dinas", "2026-09-01", None, "siti", None)
-        for at in ("2026-09-03T00:00:00.000Z", "2029-01-03T00:00:00.000Z"):
-            number = requests.add(connection, given, Step(0, 1, "entered", "siti", at, "sakit", ""))
-            requests.add_step(connection, Step(number, 2, "refused", "budi", at, "tanpa surat", ""))
-        requests.add_note(connection, Note("a", "2026-09-01", "note", "budi", "2026-09-03T00:00:00.000Z", "ban bocor"))
-        requests.add_note(connection, Note("b", "2026-09-01", "note", "budi", "2029-01-03T00:00:00.000Z", "baru"))
-        stale = sessions.Kept("x", "siti", "y", "2026-10-02T00:00:00.000Z", "2026-10-02T00:00:00.000Z")
-        sessions.begin(connection, stale, ended=None, expired=("", ""), most=9)
-    found.at("2029-03-01 08:00")
-    with found.database.writing() as connection:
-        add_access(connection, [Access("2029-03-01T00:00:00.000Z", "siti", "bkd", "::1", "person", person="b")])
+    """Yield a centre in February 2028, with September 2026 closed: `a` was late, and nobody has PIN 9999."""
+    content, source = office()
+    put(tmp_path / "centre.db", content)
+    found = Centre(tmp_path, NOW, source=deepcopy(source))
     (tmp_path / "retention.yaml").write_text(SETTINGS)
     yield found
     found.close()
+
+
+@cache
+def office() -> tuple[bytes, Source]:
+    """Return the database of that centre, and its gateway."""
+    sources = []
+
+    def fill(path: Path) -> None:
+        found = Centre(path.parent, datetime(2026, 8, 30, 20, tzinfo=UTC))
+        found.enter_office()
+        found.punched("1001", LATE, "2026-09-01 16:05:00")
+        found.punched("9999", "2026-09-01 07:46:00")
+        found.punched("1002", "2026-09-02 07:00:00", "2026-09-02 16:05:00")
+        found.at("2026-10-02 08:00")
+        shut(found, date(2026, 9, 15))
+        with found.database.writing() as connection:
+            add_access(connection, [Access("2026-10-02T00:00:00.000Z", "siti", "bkd", "::1", "person", person="a")])
+            given = Request(0, "leave", '{"person":"a"}', "a", "dinas", "2026-09-01", None, "siti", None)
+            for at in (OLD, RECENT):
+                number = requests.add(connection, given, Step(0, 1, "entered", "siti", at, "sakit", ""))
+                requests.add_step(connection, Step(number, 2, "refused", "budi", at, "tanpa surat", ""))
+            requests.add_note(connection, Note("a", "2026-09-01", "note", "budi", OLD, "ban bocor"))
+            requests.add_note(connection, Note("b", "2026-09-01", "note", "budi", RECENT, "baru"))
+            stale = sessions.Kept("x", "siti", "y", OLD, OLD)
+            sessions.begin(connection, stale, ended=None, expired=("", ""), most=9)
+        found.at("2028-02-01 08:00")
+        with found.database.writing() as connection:
+            add_access(connection, [Access("2028-02-01T00:00:00.000Z", "siti", "bkd", "::1", "person", person="b")])
+        sources.append(found.source)
+        found.close()
+
+    return content_of(fill), sources[0]
 
 
 def shut(centre: Centre, on: date) -> int:
@@ -143,15 +166,15 @@ def test_days_without_evidence_are_never_judged_again(centre: Centre) -> None:
     before = centre.digests()
     people = "key,name,employment,unit,from,until\nc,Contoh Tiga,pns,dinas,2026-08-24,\n"
     centre.enter("people", people)
-    centre.enter("leave", "person,kind,from,until\na,annual,2027-11-01,2027-11-05\n")
-    centre.punched("1001", "2026-09-01 07:20:00", "2028-09-01 07:20:00", state=0)
-    centre.at("2029-03-02 08:00")
+    centre.enter("leave", "person,kind,from,until\na,annual,2026-11-02,2026-11-06\n")
+    centre.punched("1001", "2026-09-01 07:20:00", "2027-09-01 07:20:00", state=0)
+    centre.at("2028-02-02 08:00")
     changed = {day for day, digest in centre.digests().items() if before.get(day) != digest}
     with centre.database.reading() as connection:
         settled = retention.settled_until(connection)
     assert settled is not None
     assert min(on for _, on in changed) == settled.replace(day=settled.day + 1).isoformat()
-    assert ("a", "2028-09-01") in changed
+    assert ("a", "2027-09-01") in changed
     assert "rest on trust" in run(centre, "rebuild")
     number = shut(centre, date(2026, 10, 15))  # nobody is adjusted to a period without evidence
     with centre.database.reading() as connection:
@@ -207,7 +230,7 @@ def test_a_deletion_that_is_killed_is_whole_or_absent(centre: Centre, step: int,
 def test_nothing_can_be_removed_under_the_name_of_a_deletion(centre: Centre) -> None:
     """Neither a body, nor a line of the access log, nor a decision."""
     run(centre, "retention", "apply", "--yes", "--with-open")
-    centre.punched("1002", "2029-03-01 07:00:00")
+    centre.punched("1002", "2028-02-01 07:00:00")
     with closing(sqlite3.connect(centre.database.path)) as file:
         for change in (
             "DELETE FROM access_log WHERE id = 2",
@@ -237,7 +260,7 @@ def test_a_gap_beside_deleted_content_keeps_its_extent(centre: Centre) -> None:
 
 def test_marks_that_wait_are_judged_first(centre: Centre) -> None:
     """Also with --with-open: what is known already must be in the verdict that stands from then on."""
-    centre.enter("leave", "person,kind,from,until\na,annual,2027-11-01,2027-11-05\n")
+    centre.enter("leave", "person,kind,from,until\na,annual,2026-11-02,2026-11-06\n")
     assert "recompute" in run(centre, "retention", "apply", "--yes", "--with-open", code=1)
     assert rows(centre, "punch") == 5
 
