@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 from collections import Counter
@@ -25,6 +26,7 @@ from gateway.ledger import Ledger, LedgerFull
 from gateway.terminal.runner import Crew
 from gateway.terminal.worker import Worker
 from tests.broker import WAIT_S, eventually, free_port
+from tests.drivers.receiver.caller import to_end
 from tests.gateway import office as office_module
 from tests.gateway.office import ZONE, Clock
 from tests.gateway.test_callers import settings_with
@@ -250,6 +252,25 @@ def test_no_call_is_an_outage(office: Office) -> None:
     eventually(lambda: worker.state.cause == "unavailable")
     eventually(lambda: len(office.events("terminal.lost")) >= 2)
     assert office.events("terminal.found")
+
+
+def test_a_second_address_with_the_serial_number_is_an_alarm(office: Office) -> None:
+    """The first one is served on; what the other one sends is refused, and stored nowhere."""
+    office.visit()
+    terminal = office.terminal("2.4", 3)
+    with office.call(terminal) as simulator:
+        eventually(lambda: office.has_all(terminal))
+        port = simulator._call.port
+        with socket.create_connection(("127.0.0.1", port), WAIT_S, source_address=("127.0.0.2", 0)) as other:
+            body = b"9\t2026-11-30 07:01:02\t0\t1\n"
+            head = (
+                f"POST /iclock/cdata?SN={SERIAL}&table=ATTLOG&Stamp=1 HTTP/1.0\r\nContent-Length: {len(body)}\r\n\r\n"
+            )
+            other.sendall(head.encode() + body)
+            assert to_end(other).startswith(b"HTTP/1.1 503 ")
+        eventually(lambda: "serial_from_two_addresses" in office.alarms)
+        simulator.punch("8")
+        eventually(lambda: office.has_all(terminal))
 
 
 def test_the_first_call_is_waited_for(office: Office) -> None:
