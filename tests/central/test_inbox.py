@@ -20,6 +20,7 @@ from central.inbox import TOPICS, Broker, Inbox
 from central.report import open_readonly
 from central.store import Receipt, Store
 from central.store.batch import Outcome
+from central.store.engine import utc
 from tests import contract
 from tests.broker import (
     CONNECT,
@@ -173,6 +174,47 @@ def test_the_will_of_a_gateway_is_a_fact(tmp_path: Path, db: Path) -> None:
         with Running(broker.port, db), Sender(broker.port) as sender:
             sender.publish(("state", b'{"at":"2026-09-04T00:32:00.000Z","session":8,"state":"online"}'), retain=True)
             eventually(lambda: offline(db) == [(7, True)])
+
+
+def test_the_inbox_notes_when_it_has_a_connection(tmp_path: Path, db: Path) -> None:
+    """Each loss makes gateways away, whether the broker or the inbox ended; a birth since then shows that one runs."""
+
+    def noted() -> tuple[list[bool], list[bool]]:
+        with open_readonly(db) as connection:
+            contact = connection.exec_driver_sql("SELECT lost IS NOT NULL FROM contact ORDER BY id")
+            away = connection.exec_driver_sql("SELECT seen IS NOT NULL FROM away ORDER BY id")
+            return [bool(one) for (one,) in contact.all()], [bool(one) for (one,) in away.all()]
+
+    def birth(session: int) -> tuple[str, bytes]:
+        return "state", json.dumps({"state": "online", "session": session, "at": utc(datetime.now(UTC))}).encode()
+
+    with Mosquitto(tmp_path) as broker:
+        with Running(broker.port, db), Sender(broker.port) as sender:
+            sender.publish(birth(7))
+            eventually(lambda: gateway_session(db) == 7)
+            assert noted() == ([False], [])
+        assert noted() == ([True], [False])
+        with Running(broker.port, db) as running:
+            assert noted() == ([True, False], [False])
+            with Sender(broker.port) as sender:
+                sender.publish(birth(8))
+                eventually(lambda: noted() == ([True, False], [True]))
+            running.inbox._kept_contact -= timedelta(hours=1)  # so that it is prolonged, whose row then stays
+            eventually(lambda: contact_was_prolonged(db))
+            broker.stop()
+            eventually(lambda: noted()[1] == [False])
+
+
+def gateway_session(db: Path) -> int | None:
+    """Return the last session of the one gateway."""
+    with open_readonly(db) as connection:
+        return connection.exec_driver_sql("SELECT session FROM gateway").scalar()
+
+
+def contact_was_prolonged(db: Path) -> bool:
+    """Return whether the present connection lasted longer than its begin."""
+    with open_readonly(db) as connection:
+        return bool(connection.exec_driver_sql("SELECT until > since FROM contact ORDER BY id DESC").scalar())
 
 
 def test_single_events_batches_and_info_are_stored_and_receipted(tmp_path: Path, db: Path) -> None:
