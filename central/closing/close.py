@@ -140,7 +140,7 @@ def draft(connection: Connection, policies: OfficePolicies, unit: str, on: date,
     waiting, set_aside = closings.marks_touching(connection, first - EDGE, last + EDGE, ours)
     if waiting:
         raise ClosingError("closing_unjudged", marks=waiting)
-    read = _draft(connection, policies, unit, on, found)
+    read = _draft(connection, policies, unit, on, found, to_store=True)
     if not read.totals:
         raise ClosingError("closing_all_elsewhere", unit=unit, date=on.isoformat())
     return replace(read, still_open=replace(read.still_open, set_aside=set_aside), last_change=change)
@@ -160,9 +160,10 @@ def unit_period(connection: Connection, policies: OfficePolicies, unit: str, on:
             if closed.lines:
                 return closed
     try:
-        read = _draft(connection, policies, unit, on, _found(connection, policies, unit, on))
+        found = _found(connection, policies, unit, on)
     except ClosingError:
         raise NoSheetError("no_verdicts", unit=unit, date=on.isoformat()) from None
+    read = _draft(connection, policies, unit, on, found, to_store=False)
     return _sheet_of(connection, read, name, None)
 
 
@@ -185,13 +186,18 @@ def _found(connection: Connection, policies: OfficePolicies, unit: str, on: date
     return _Found(units, judged, found, equal)
 
 
-def _draft(connection: Connection, policies: OfficePolicies, unit: str, on: date, found: _Found) -> Draft:
-    """Read what a closing would fix of periods; without totals where all of them were closed with other units."""
+def _draft(
+    connection: Connection, policies: OfficePolicies, unit: str, on: date, found: _Found, *, to_store: bool
+) -> Draft:
+    """Read what a closing would fix of periods; without totals where all of them were closed with other units.
+
+    ``to_store``: with what is compared before it is stored, which is large and no sheet needs.
+    """
     ours = list(_not_closed(connection, policies, found.periods, found.equal))
     first, last = _extent(ours or found.periods)
     totals = [one.closed for one in ours]
     adjustments = list(_adjustments(connection, policies, found.units, totals, on, first, last))
-    counting = _counting(connection, [one.person for one in adjustments])
+    counting = _counting(connection, [one.person for one in adjustments]) if to_store else {}
     own = {one.person for one in totals}
     return Draft(
         unit=unit,
@@ -210,7 +216,7 @@ def _draft(connection: Connection, policies: OfficePolicies, unit: str, on: date
         closed_elsewhere=len({one.closed.person for one in found.periods} - own),
         on=on,
         periods=[one.counted for one in ours],
-        newest=_newest(connection, sorted(own), first, last),
+        newest=_newest(connection, sorted(own), first, last) if to_store else {},
         adjusting={(one.person, one.first): counting.get((one.person, one.first)) for one in adjustments},
     )
 
