@@ -86,6 +86,17 @@ def test_an_answer_in_one_piece(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(300)
+def test_rows_that_have_nothing_in_common(tmp_path: Path) -> None:
+    """A web service sends rows of noise, which cannot be compressed, as long as anything is received."""
+    with peer(serve_web) as address:
+        host, port = address.split(":")
+        options = f'name="n", address="{host}:9", web_port={port}, serial="S1"'
+        grown, outcome = measured("soap", READ, options)
+    assert outcome == "ProtocolError"
+    assert grown < MOST_MB
+
+
+@pytest.mark.timeout(300)
 def test_live_records_that_are_no_records(tmp_path: Path) -> None:
     """An Anviz device floods its line with real-time frames as long as a frame may be."""
     sent = tmp_path / "sent"
@@ -110,6 +121,15 @@ def serve_zk(connection: socket.socket, body: bytes) -> None:
             elif requested.command == wire.CMD_ATTLOG_RRQ:
                 command, answer = wire.CMD_DATA, body
             connection.sendall(wire.Packet(command, 7, requested.reply, answer).to_tcp())
+
+
+def serve_web(connection: socket.socket) -> None:
+    """Answer any request with rows without end."""
+    connection.recv(4096)
+    connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n<GetAttLogResponse>\r\n")
+    while True:
+        noise = b"".join(b"<Row>%b</Row>\r\n" % os.urandom(2000).replace(b"<", b"") for _ in range(100))
+        connection.sendall(noise)
 
 
 def flood_anviz(connection: socket.socket, sent: Path) -> None:
