@@ -101,7 +101,9 @@ apt remove -y -qq hadir-central
 expect no "/opt/hadir-central" "$([ -e "$tree/opt/hadir-central" ] && echo yes || echo no)"
 expect "$settings" "settings" "$(sha256sum < "$tree/etc/hadir-central/centre.yaml")"
 apt install -y -qq --no-install-recommends "/debs/$newer"
-expect 0 "exit code of a reader" "$(code 'hadir-central report')"
+expect 124 "the receiver runs until it is stopped" "$(code 'timeout 30 hadir-central inbox')" # the older package wrote it
+expect 2 "rows of people, from before the upgrade" \
+  "$(in_tree sqlite3 /var/lib/hadir-central/centre.db "SELECT count(*) FROM statements WHERE kind = 'people'")"
 
 say "boot"
 cat > "$tree/etc/mosquitto/conf.d/check.conf" <<'CONF'
