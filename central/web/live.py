@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from central.store.engine import StoreError
 
-POLL_S = 0.5
+POLL_S = 0.25
 """How often the database is looked at while anybody follows."""
 PAUSE_S = 1.0
 """Shortest time between two parts that are sent to one follower."""
