@@ -104,3 +104,15 @@ def test_the_smallest_configuration_fits_the_sample_access_list() -> None:
     (line,) = [line for line in readme.splitlines() if "mosquitto_sub" in line]
     assert "punch/+" in line
     assert "/batch" in line
+
+
+def test_the_front_page_stays_an_invitation() -> None:
+    """Short, with what superiors and IT staff see side by side, the two commands, and a door for each reader."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert len(readme.splitlines()) <= 120
+    (pictures,) = [line for line in readme.splitlines() if line.count("](docs/pictures/") == 2]
+    assert pictures.startswith("| ![")
+    assert "\n    make demo\n    make test\n" in readme
+    assert {"operations.id.md", "bkd.id.md", "contract.md", "drivers.md"} <= set(
+        re.findall(r"\(docs/([\w.]+)\)", readme)
+    )
