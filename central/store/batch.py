@@ -97,6 +97,7 @@ class Batch:
         self._connection = connection
         self._items = items
         self._moment = moment
+        self._received = moment.received  # written once: each event has it
         self._streams = Streams(connection, _touched(items), moment)
         arriving = [item.found for item in items if isinstance(item.found, Event)]
         self._punches = PunchBatch(connection, arriving)
@@ -195,7 +196,7 @@ class Batch:
         if event.tombstones:
             self._decide_tombstones(gateway, event.tombstones, arrived.key)
         if event.punch is not None:
-            self._punches.add(arrived, self._moment.received)
+            self._punches.add(arrived, self._received)
         elif event.id_mismatch is not None:
             self._findings.note(stream, event.sequence, "misidentified", event.id_mismatch, event.id)
         return True
@@ -275,7 +276,7 @@ class Batch:
     # Rows.
 
     def _write(self) -> None:
-        received = self._moment.received
+        received = self._received
         if self._arrived:
             rows = [
                 (key, stream.key, one.sequence, one.id, one.digest, one.previous, one.type, received, one.body)
