@@ -114,7 +114,12 @@ static void forced(int fd)
         }
         _exit(0);
     }
-    if (child < 0 || waitpid(child, &outcome, 0) != child || outcome != 0)
+    if (child < 0)
+        give_up("cannot keep", path);
+    while (waitpid(child, &outcome, 0) != child) /* a signal that ends the program may arrive meanwhile */
+        if (errno != EINTR)
+            give_up("cannot keep", path);
+    if (outcome != 0)
         give_up("cannot keep", path);
     pthread_mutex_unlock(&one_at_a_time);
 }
