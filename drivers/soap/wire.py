@@ -320,6 +320,7 @@ _punch = partial(tuple.__new__, RawPunch)
 """What ``RawPunch._make`` does, without a Python call for each row."""
 _work_code = {"": None}.get
 _FIELD = re.compile(rb"<(PIN|DateTime|Verified|Status|WorkCode|Result|Information)(?:\s[^<>]*)?>([^<]*)</\1\s*>")
+_TAG = re.compile(rb"</?(?:PIN|DateTime|Verified|Status|WorkCode)(?![A-Za-z0-9_:.-])")
 _DATE = re.compile(r"\s*(\d{4})-(\d\d?)-(\d\d?)[ T](\d\d?):(\d\d?):(\d\d?)\s*", re.ASCII)
 _CODE = re.compile(rb"\s*(\d{1,9})\s*")
 MAX_PIN = MAX_WORK_CODE = 24
@@ -380,6 +381,10 @@ def _punches(block: Block) -> Iterator[RawPunch] | None:
 
 def _record(row: bytes) -> Record:
     raw = without_unknown(row)
+    tags = _TAG.findall(row)
+    if len(tags) != len(set(tags)):
+        # Two punches between which bytes are missing: the person of one and the time of the other are no punch.
+        return _bad(raw, "a field occurs twice")
     fields = _fields(row)
     pin = _text(fields.get("PIN", b""), MAX_PIN)
     if not pin or pin == "0":

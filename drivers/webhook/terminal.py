@@ -280,14 +280,23 @@ class WebhookTerminal:
         return
 
     def deliveries(self, timeout_s: float) -> Generator[Delivered, None, None]:
-        """Yield the records of posts, and notices; return when ``timeout_s`` seconds have passed."""
+        """Yield the records of posts, and notices; return when ``timeout_s`` seconds have passed.
+
+        Several users of an app may post all the time: what still waits then is left to the next call, and the worker
+        is woken for it. Otherwise it would neither stop nor be polled, and would keep its thread from other workers.
+        """
         caller = self._caller
         deadline_s = time.monotonic() + timeout_s
+        taken = 0
         while (item := caller.taken(max(0.0, deadline_s - time.monotonic()))) is not None:
+            taken += 1
             if isinstance(item, Notice):
                 yield item
             elif item.exchange.is_open:  # one that was held too long is posted again
                 yield from self._offered(item)
+            if taken >= WAITING_MAX and time.monotonic() >= deadline_s:
+                caller.port.wake()
+                return
 
     def _offered(self, post: _Post) -> Generator[Delivered, None, None]:
         records = self._caller.read(post)

@@ -222,13 +222,13 @@ def _pin(value: Any, form: Form) -> str | _Nip | Fault:
     """Return a PIN; its characters are judged by the gateway, as those of every other driver."""
     if isinstance(value, Fault):
         return value
-    if isinstance(value, Number) and not _INTEGER.fullmatch(value):
-        return Fault("the PIN is a number with a fraction or an exponent")
     if not isinstance(value, str):
         return Fault("there is no PIN")
-    digits = re.sub(r"[ .\-]", "", value)
-    if not form.allow_nip and _NIP.search(digits):
+    digits = re.sub(r"[\W_]", "", value)
+    if not form.allow_nip and (_NIP.search(digits) or (isinstance(value, Number) and 1e17 <= float(value) < 1e18)):
         return _Nip(digits)
+    if isinstance(value, Number) and not _INTEGER.fullmatch(value):
+        return Fault("the PIN is a number with a fraction or an exponent")
     return str(value) if len(value) <= MOST_TEXT else Fault("the PIN is too long")
 
 

@@ -11,6 +11,8 @@ from drivers.soap.wire import HttpReply, RowReader, WireError
 from tests.drivers.soap.answers import CLOSING, HEAD, NO_DATA, OPENING, answer, read, reasons, received, row
 
 MOMENT = datetime(2026, 11, 30, 7)  # noqa: DTZ001 - a terminal's wall clock
+CUTS = [(b"<DateTime>", b"<PIN>"), (b"</Row>", b"<PIN>"), (b"ime>2026", b"IN>2"), (b"</DateTime>", b"</PIN>")]
+"""Where bytes are missing: from here in one row to there in the next."""
 
 
 def test_a_request_is_that_of_the_vendor() -> None:
@@ -116,6 +118,16 @@ def test_rows_that_lose_a_tag(step: int) -> None:
     records, _, reader = read(answer(unended, row("2", MOMENT), begun, row("4", MOMENT), unended), step)
     found = [one if isinstance(one, RawPunch) else one.raw for one in records]
     assert [one.pin for one in found if isinstance(one, RawPunch)] == ["1", "2", "3", "4", "1"]
+    assert reader.is_whole
+
+
+@pytest.mark.parametrize("step", [1, 4096])
+def test_two_rows_without_what_was_between_them_are_no_punch(step: int) -> None:
+    """A person must not get the time of another, wherever the missing bytes begin and end."""
+    first, second = row("1", MOMENT), row("2", "2026-11-30 08:30:00", state=1)
+    merged = [first[: first.index(end)] + second[second.index(begin) :] for end, begin in CUTS]
+    records, _, reader = read(answer(row("8", MOMENT), *merged, row("9", MOMENT)), step)
+    assert reasons(records) == ["8", *["a field occurs twice"] * len(CUTS), "9"]
     assert reader.is_whole
 
 

@@ -180,6 +180,40 @@ def test_several_posts_of_one_app_may_be_under_way(tmp_path: Path) -> None:
         assert gateway.refused()["busy"] == 1
 
 
+def test_posts_without_a_pause_do_not_keep_the_worker(tmp_path: Path) -> None:
+    """While one waits all the time, the worker has its other work between them, and is woken for those that wait."""
+    with receiving(Limits(hold_s=60.0)) as (url, port), attach(options(tmp_path), port) as caller:
+        answers: list[int] = []
+
+        def post(number: int) -> None:
+            records = body_of(GOOD | {"id": f"c-{number}"})
+            answers.append(answer(exchange(url, request(records)))[0])
+
+        def begin() -> None:
+            before = len(caller._waiting)
+            threads.append(threading.Thread(target=post, args=(len(threads),)))
+            threads[-1].start()
+            eventually(lambda: len(caller._waiting) > before)
+
+        threads: list[threading.Thread] = []
+        with caller.connect() as terminal:
+            begin()
+            calls = [0, 0, 0]
+            for call in range(len(calls)):
+                for item in terminal.deliveries(0.0):
+                    calls[call] += 1
+                    if len(threads) < 20:
+                        begin()
+                    port.woken.clear()
+                    assert isinstance(item, Delivery)
+                    item.settle(Settlement(1))
+                assert port.woken.is_set() or calls[call] < 8
+        for thread in threads:
+            thread.join()
+    assert calls == [8, 8, 4]
+    assert answers == [200] * 20
+
+
 def test_an_exchanged_secret_is_read_with_the_first_wrong_signature(tmp_path: Path) -> None:
     """No reload is needed; the old secret is refused from then on."""
     body, new = body_of(GOOD), "another secret of the app".replace(" ", "-")

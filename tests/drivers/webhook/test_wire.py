@@ -146,6 +146,16 @@ def test_a_nip_is_taken_only_where_it_is_allowed() -> None:
         (made,) = read(body_of(GOOD | {"pin": pin}), replace(FORM, allow_nip=True))
         assert isinstance(made, RawPunch)
         assert made.pin == str(pin)
+    for written in (
+        '"198503122010011001\u00a0"',
+        '"19850312/201001\u00a01_001"',
+        "198503122010011001.0",
+        "1.98503122010011e+17",
+    ):
+        (record,) = read(b'{"records": [{"pin": %b, "at": "2026-11-30T07:01:02"}]}' % written.encode())
+        assert isinstance(record, BadRecord)
+        assert "NIP" in record.reason
+        assert b"85031220" not in record.raw.replace(b"1985", b"85").replace(b".", b"")
     first, second = bad(pin="198503122010011001"), bad(pin="199001012015012001")
     assert first.raw == second.raw
     assert first.stable != second.stable
