@@ -320,7 +320,9 @@ _punch = partial(tuple.__new__, RawPunch)
 """What ``RawPunch._make`` does, without a Python call for each row."""
 _work_code = {"": None}.get
 _FIELD = re.compile(rb"<(PIN|DateTime|Verified|Status|WorkCode|Result|Information)(?:\s[^<>]*)?>([^<]*)</\1\s*>")
-_TAG = re.compile(rb"</?(?:PIN|DateTime|Verified|Status|WorkCode)(?![A-Za-z0-9_:.-])")
+_PUNCH = frozenset({"PIN", "DateTime", "Verified", "Status", "WorkCode"})
+_TAG = re.compile(rb"</?(?:PIN|DateTime|Verified|Status|WorkCode)(?![A-Za-z0-9_:.-]|[^<>]*/>)")
+"""Beginning or end of a field; an empty element is neither."""
 _DATE = re.compile(r"\s*(\d{4})-(\d\d?)-(\d\d?)[ T](\d\d?):(\d\d?):(\d\d?)\s*", re.ASCII)
 _CODE = re.compile(rb"\s*(\d{1,9})\s*")
 MAX_PIN = MAX_WORK_CODE = 24
@@ -381,10 +383,6 @@ def _punches(block: Block) -> Iterator[RawPunch] | None:
 
 def _record(row: bytes) -> Record:
     raw = without_unknown(row)
-    tags = _TAG.findall(row)
-    if len(tags) != len(set(tags)):
-        # Two punches between which bytes are missing: the person of one and the time of the other are no punch.
-        return _bad(raw, "a field occurs twice")
     fields = _fields(row)
     pin = _text(fields.get("PIN", b""), MAX_PIN)
     if not pin or pin == "0":
@@ -392,6 +390,10 @@ def _record(row: bytes) -> Record:
     moment = _moment(fields.get("DateTime", b""))
     if moment is None:
         return _bad(raw, "no such date and time")
+    if len(_TAG.findall(row)) != 2 * len(fields.keys() & _PUNCH):
+        # Bytes are missing or changed: the person of one punch and the time of the next are no punch, and a code that
+        # cannot be read is not one that the terminal did not send.
+        return _bad(raw, "a field is broken, or occurs twice")
     codes: list[int | None] = []
     for name in ("Status", "Verified"):
         field = fields.get(name, b"")

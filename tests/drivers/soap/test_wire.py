@@ -122,12 +122,27 @@ def test_rows_that_lose_a_tag(step: int) -> None:
 
 
 @pytest.mark.parametrize("step", [1, 4096])
+def test_a_broken_field_is_not_a_missing_one(step: int) -> None:
+    """A code that cannot be read would be lost for ever; an empty element, or none, is a field without a value."""
+    good = row("1", MOMENT)
+    changes = [
+        (b"<Status>", b"<Status\0>"),
+        (b"<Status>", b"<Sta\r\n1F4\r\ntus>"),
+        (b"</Verified>", b""),
+        (b"</WorkCode>", b"<"),
+    ]
+    broken = [good.replace(*change) for change in changes]
+    records, _, _ = read(answer(*broken, good.replace(b"<WorkCode>0</WorkCode>", b"<WorkCode/>")), step)
+    assert reasons(records) == [*["a field is broken, or occurs twice"] * len(changes), "1"]
+
+
+@pytest.mark.parametrize("step", [1, 4096])
 def test_two_rows_without_what_was_between_them_are_no_punch(step: int) -> None:
     """A person must not get the time of another, wherever the missing bytes begin and end."""
     first, second = row("1", MOMENT), row("2", "2026-11-30 08:30:00", state=1)
     merged = [first[: first.index(end)] + second[second.index(begin) :] for end, begin in CUTS]
     records, _, reader = read(answer(row("8", MOMENT), *merged, row("9", MOMENT)), step)
-    assert reasons(records) == ["8", *["a field occurs twice"] * len(CUTS), "9"]
+    assert reasons(records) == ["8", *["a field is broken, or occurs twice"] * len(CUTS), "9"]
     assert reader.is_whole
 
 
