@@ -152,10 +152,10 @@ def test_a_nip_is_taken_only_where_it_is_allowed() -> None:
         "198503122010011001.0",
         "1.98503122010011e+17",
     ):
-        (record,) = read(b'{"records": [{"pin": %b, "at": "2026-11-30T07:01:02"}]}' % written.encode())
-        assert isinstance(record, BadRecord)
-        assert "NIP" in record.reason
-        assert b"85031220" not in record.raw.replace(b"1985", b"85").replace(b".", b"")
+        (kept,) = read(b'{"records": [{"pin": %b, "at": "2026-11-30T07:01:02"}]}' % written.encode())
+        assert isinstance(kept, BadRecord)
+        assert "NIP" in kept.reason
+        assert b"85031220" not in kept.raw.replace(b"1985", b"85").replace(b".", b"")
     first, second = bad(pin="198503122010011001"), bad(pin="199001012015012001")
     assert first.raw == second.raw
     assert first.stable != second.stable
