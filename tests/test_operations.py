@@ -14,6 +14,7 @@ import pytest
 import typer
 from pydantic import TypeAdapter
 
+from central.cli import app as centre
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator
 from gateway.cli.app import LazyCommand, app
 from gateway.cli.init import SECRETS
@@ -90,6 +91,20 @@ def test_a_command_line_with_a_mistake_does_not_parse() -> None:
     """The test above can fail."""
     with pytest.raises(Exception, match=r"(?i)no such option"):
         test_every_command_line_parses("    sudo hadir ledger backup --too /media/stick\n")
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.stem)
+def test_options_of_the_centre_exist(page: Path) -> None:
+    """Each ``--option`` beside a command of the centre is one of that command."""
+    for line in re.findall(
+        r"(?:^(?: {4}|\$ )?|`)(?:sudo )?hadir-central ([^`\n]*)", page.read_text("utf-8"), re.MULTILINE
+    ):
+        command: Any = typer.main.get_command(centre)
+        words = line.partition("   #")[0].split()
+        while words and words[0] in getattr(command, "commands", {}):
+            command = command.commands[words.pop(0)]
+        known = {name for option in command.params for name in option.opts} | {"--help"}
+        assert {word for word in words if re.fullmatch("--[a-z-]+", word)} <= known, line
 
 
 def test_both_languages_have_the_same_content() -> None:

@@ -173,19 +173,19 @@ def init(
 
 def check(
     context: typer.Context,
-    lang: Annotated[Language | None, typer.Option("--lang", help="Language; else that of the locale.")] = None,
+    lang: Annotated[Language | None, typer.Option("--lang", help="Language; else that of the settings.")] = None,
 ) -> None:
     """Verify the settings: every mistake with file, line and column; exit code 78 where there is one.
 
     Memeriksa pengaturan.
     """
-    _check(settings_path(context), lang or user_language())
+    _check(settings_path(context), lang)
 
 
-def _check(config: Path, language: Language) -> None:
+def _check(config: Path, language: Language | None) -> None:
     settings = load_settings(config, files=True)
     values = {"broker": settings.broker.url, "database": settings.database, "pages": settings.pages.listen}
-    print(INIT["right"].into(language, file=config, **values))
+    print(INIT["right"].into(language or settings.language, file=config, **values))
 
 
 def _is_written(config: Path) -> bool:

@@ -195,8 +195,8 @@ FINDINGS: Mapping[str, tuple[Text, Text | None]] = {
     "unread": (
         _("terminals whose log has not been read for two days: {names}"),
         _(
-            "Their verdicts stay provisional. Look at the terminal and its gateway; one that is gone: a decision "
-            "`out_of_use`."
+            "Their verdicts stay provisional. Look at the terminal, its gateway, and whether the gateway's clock is "
+            "synchronised (`timedatectl` there); one that is gone: a decision `out_of_use`."
         ),
     ),
     "findings": (

@@ -33,6 +33,9 @@ EPILOG = """Exit codes: 0 done · 1 a negative result · 2 wrong usage · 3 no d
 # Hint → what to do next, in English and Indonesian.
 HINTS = {
     "unavailable": _("Check power, network cable and IP address. Some terminals talk to one program only."),
+    "calls": _(
+        "It calls this gateway by itself: see `hadir status`; `hadir doctor` names what to compare in its menu or app."
+    ),
     "line": _(
         "Check the cable and the port, and speed and device number in the terminal's menu. One program uses a port."
     ),

@@ -107,8 +107,10 @@ class Target:
 
 def failure_of(where: str, driver: "Driver", exc: "DriverError") -> Failure:
     """Return the failure for an exception that a driver raised at an address."""
-    message = re.sub(rf"^{re.escape(where)}(:[0-9]+)? ", "", str(exc))
+    message = re.sub(rf"^{re.escape(where)}(:[0-9]+)?:? ", "", str(exc))
     text = f"{where}: {message}"
+    if isinstance(exc, TerminalUnavailable) and driver.attach is not None:
+        return Failure(Code.UNAVAILABLE, text, "calls")
     if isinstance(exc, TerminalUnavailable) and driver.via == "serial":
         return Failure(Code.UNAVAILABLE, text, "port" if exc.reason is Reason.PORT_PERMISSION else "line")
     if isinstance(exc, TerminalUnavailable):

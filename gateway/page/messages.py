@@ -201,7 +201,7 @@ TEXTS: Mapping[str, Text] = {
     "count_missing": _("{count} missing"),
     "count_parked": _("{count} parked"),
     "count_withheld": _("{count} withheld"),
-    "count_unconfirmed": _("{count} unconfirmed"),
+    "count_unconfirmed": _("{count} live, not in a log yet"),
     "column_terminal": _("terminal"),
     "column_state": _("state"),
     "column_since": _("since"),

@@ -383,6 +383,17 @@ def test_probe_of_something_else(answer: bytes, code: int, hint: str) -> None:
     assert advice == [f"  {line}" for line in hint_lines(hint)]
 
 
+def test_probe_of_a_terminal_that_calls(tmp_path: Path) -> None:
+    """Nothing reaches it from here, so the hint names what shows it, and no cable."""
+    more = "  - {name: loket-3, driver: push, serial: SYN0000000001}\nreceiver: {listen: '127.0.0.1:8088'}\n"
+    config = configuration(tmp_path, lobby="127.0.0.1:9", more=more)
+    result = hadir("probe", "loket-3", "--config", config)
+    assert result.returncode == 69
+    assert result.stderr.startswith("hadir: loket-3: a terminal of this kind cannot be called")
+    assert "`hadir doctor`" in result.stderr
+    assert "cable" not in result.stderr
+
+
 def test_probe_and_read_of_a_closed_port() -> None:
     """A closed port and a name that nobody knows are both 69, with advice of their own; what is no name is 2."""
     with socket.socket() as unused:

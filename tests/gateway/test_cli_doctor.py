@@ -208,7 +208,7 @@ def test_language_follows_the_locale(monkeypatch: pytest.MonkeyPatch, locale: st
 def test_the_packages_first_minute(tmp_path: Path, command: str) -> None:
     """The file that the package installs is all comments: every command leads to `sudo hadir init`."""
     packaged = tmp_path / "gateway.yaml"
-    packaged.write_text((Path(__file__).parents[2] / "packaging" / "debian" / "gateway.yaml").read_text("utf-8"))
+    packaged.write_text((Path(__file__).parents[2] / "packaging/debian/hadir/gateway.yaml").read_text("utf-8"))
     done = hadir(command, "-c", packaged, LC_ALL="C.UTF-8")
     output = done.stdout + done.stderr
     assert done.returncode == 78

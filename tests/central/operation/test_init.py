@@ -88,6 +88,9 @@ def test_a_person_answers_questions(tmp_path: Path, language: Language) -> None:
         "etc/secrets/broker-password": 0o600,
         "data/accounts.yaml": 0o600,
     }
+    done = command.run("central.cli", "-c", config, "check", env=environment())
+    values = {"broker": settings.broker.url, "database": settings.database, "pages": settings.pages.listen}
+    assert done.stdout == INIT["right"].into(language, file=config, **values) + "\n"
 
 
 def test_a_script_gives_options_and_nothing_is_overwritten(tmp_path: Path) -> None:
