@@ -57,9 +57,16 @@ def newest(folder: Path) -> Path | None:
     return max(_complete(folder), default=None)
 
 
-def made_at(copy: Path) -> datetime:
-    """Return when a copy was begun, by its name."""
-    return datetime.strptime(copy.name[7:23], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+def made_at(copy: Path) -> datetime | None:
+    """Return when a copy was begun, whatever its folder is named now; None where that cannot be read."""
+    try:
+        return datetime.fromisoformat(json.loads((copy / ABOUT).read_text("utf-8"))["made"]).astimezone(UTC)
+    except (OSError, ValueError, LookupError, TypeError, OverflowError):
+        pass
+    try:
+        return datetime.strptime(copy.name[7:23], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def make(
@@ -96,12 +103,15 @@ def make(
     return folder / name, held
 
 
-def prune(folder: Path, keep: int) -> list[Path]:
-    """Remove the oldest complete copies of a folder until ``keep`` are left; return them. Raises CopyError."""
+def prune(folder: Path, keep: int, newest: Path) -> list[Path]:
+    """Remove the oldest complete copies of a folder until ``keep`` are left; return them. Raises CopyError.
+
+    ``newest`` stays, whatever the names say: copies of a time when the clock was ahead have later ones.
+    """
     removed = []
     try:
         with _only_here(folder):
-            for copy in sorted(_complete(folder))[:-keep]:
+            for copy in sorted(_complete(folder), key=lambda copy: (copy.name == newest.name, copy))[:-keep]:
                 doomed = copy.rename(copy.with_name(f"{PARTIAL}{copy.name}"))  # never half a copy under its name
                 shutil.rmtree(doomed)
                 removed.append(copy)

@@ -60,7 +60,7 @@ def backup(
     others = {name: path for name, path in _others(context, accounts, policies, named).items() if path.exists()}
     try:
         copy, held = copies.make(db, to, others, clock_of(context)())
-        removed = copies.prune(to, keep) if keep else []
+        removed = copies.prune(to, keep, copy) if keep else []
     except copies.CopyError as error:
         _refuse(error)
     if as_json:
@@ -118,7 +118,9 @@ def _missing(done: copies.Restored, copy: Path, language: Language) -> Iterator[
     if done.aside is not None:
         yield COPIES["aside"].into(language, file=done.aside)
     if before is None:
-        yield COPIES["unknown"].into(language, made=copies.made_at(copy).astimezone().strftime("%Y-%m-%d %H:%M"))
+        made_at = copies.made_at(copy)
+        moment = "?" if made_at is None else made_at.astimezone().strftime("%Y-%m-%d %H:%M")
+        yield COPIES["unknown"].into(language, made=moment)
         return
     events = sum(max(0, seen - made.streams.get(stream, 0)) for stream, seen in before.streams.items())
     if events:

@@ -159,8 +159,13 @@ def _backup(settings: Settings, now: datetime) -> Step:
         return warned("centre", "copies_hidden", folder=folder, reason=error.strerror)
     if newest is None:
         return warned("centre", "no_copy", folder=folder)
-    age = now - copies.made_at(newest)
-    judge = passed if age < BACKUP_AGE else warned
+    made = copies.made_at(newest)
+    if made is None:
+        return warned("centre", "no_copy", folder=folder)
+    age = now - made
+    judge = (
+        passed if abs(age) < BACKUP_AGE else warned
+    )  # a copy of a time when the clock was ahead hides all later ones
     return judge(
         "centre", "copy" if judge is passed else "old_copy", copy=newest.name, hours=int(age.total_seconds() // 3600)
     )

@@ -21,6 +21,7 @@ from central.rights.messages import message
 from central.store import deleting, personal, retention
 from central.store.engine import utc
 from central.store.registers import Registers
+from central.store.requests import Request, Step
 from central.store.retention import Hold
 from central.texts import Language
 from central.timesheet.attribution import Enrolments, Reader
@@ -76,10 +77,7 @@ def collect(connection: Connection, person: str, by: str, now: datetime) -> dict
             {**one._asdict(), "content": json.loads(one.content), "revisions": json.loads(one.revisions)}
             for one in personal.totals_of(connection, person)
         ],
-        "requests": [
-            {**one._asdict(), "content": json.loads(one.content), "steps": [step._asdict() for step in steps]}
-            for one, steps in personal.requests_of(connection, person)
-        ],
+        "requests": [_request(one, steps, person) for one, steps in personal.requests_of(connection, person)],
         "notes": [one._asdict() for one in personal.notes_of(connection, person)],
         "accesses": [one._asdict() for one in personal.looks_at(connection, person, units)],
         "holds": [_hold(one) for one in retention.holds(connection) if _concerns(one, person, units)],
@@ -99,6 +97,15 @@ def _punches(connection: Connection, person: str) -> Iterator[dict[str, Any]]:
         if enrolments.person(Reader(one.serial, one.site), one.pin, on) == person:
             place = {"id": one.id, "site": one.site, "stream": one.stream, "sequence": one.sequence}
             yield {"local_time": one.local_time, "pin": one.pin, "serial": one.serial, **place} | _event(one.body)
+
+
+def _request(request: Request, steps: Sequence[Step], person: str) -> dict[str, Any]:
+    """Return a request; of one about others, that the person's account entered it, and nothing about them."""
+    found = {**request._asdict(), "content": json.loads(request.content), "steps": [step._asdict() for step in steps]}
+    if request.person not in (person, None):
+        found |= {"content": {}, "person": None, "unit": None, "first": None, "last": None}
+        found["steps"] = [step._replace(reason="", paper="")._asdict() for step in steps]
+    return found
 
 
 def _event(body: str) -> dict[str, Any]:

@@ -259,6 +259,20 @@ def test_restore_waits_for_no_reader_and_takes_a_damaged_database_aside(tmp_path
     [aside] = tmp_path.glob("centre.db.replaced-*")
     assert aside.read_bytes() == damaged
     assert (policies / "own.yaml").read_text() == "policy: own\n"
-    db.unlink()  # a machine that was set up anew
-    assert central("restore", copy, "--db", db)[0] == 0
+    db.unlink()  # a machine that was set up anew, and a copy that a person gave another name
+    renamed = copy.rename(tmp_path / "flash drive")
+    code, output = central("restore", renamed, "--db", db)
+    assert (code, "what was received and entered after 20" in output) == (0, True), output
     assert len(held(db)) == 5
+
+
+def test_a_copy_from_when_the_clock_was_ahead_displaces_no_new_one(tmp_path: Path) -> None:
+    """A computer without a clock of its own may begin in a wrong year."""
+    db, to = filled(tmp_path), tmp_path / "to"
+    ahead = copied(db, to).rename(to / "centre-20990101T000000Z")
+    new = copied(db, to)
+    code, output = central("backup", to, "--db", db, "--keep", "1", "--json")
+    assert code == 0, output
+    kept = Path(json.loads(output)["copy"])
+    assert set(to.iterdir()) == {kept}
+    assert kept not in (ahead, new)

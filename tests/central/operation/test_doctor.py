@@ -133,6 +133,7 @@ def test_each_thing_in_the_way_is_named_and_a_sound_centre_has_none(
         assert central("-c", path, "backup")[0] == 0
         later = datetime.now(UTC).astimezone() + timedelta(days=3)
         assert "old_copy" in found(path, later)
+        assert "old_copy" in found(path, later - timedelta(days=6))  # the clock was ahead when it was made
         login = ("--username", "centre", "--password-file", tmp_path / "secrets/password")
         with inbox("--broker", broker.url, "--db", tmp_path / "centre.db", *login):
             eventually(lambda: "receiver" in found(path))

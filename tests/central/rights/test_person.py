@@ -36,6 +36,10 @@ def centre(tmp_path: Path) -> Iterator[Centre]:
             number = requests.add(connection, given, Step(0, 1, "entered", "siti", "2026-09-01", HOSTILE, ""))
             assert number
             requests.add_note(connection, Note(person, "2026-09-01", "note", "budi", "2026-09-01", f"about {person}"))
+        # `a` is a superior, who has requested something about another person.
+        row = json.dumps({"person": "b", "kind": "sick"})
+        other = Request(0, "leave", row, "b", "dinas", "2026-09-02", None, "ani", "a")
+        requests.add(connection, other, Step(0, 1, "entered", "ani", "2026-09-01", "diagnosis of b", ""))
         looks = [("person", "dinas", "a"), ("person", "dinas", "b"), ("today", "dinas", None), ("today", "other", None)]
         at = "2026-09-02T00:00:00.000Z"
         accesses = [Access(at, "siti", "bkd", "::1", what, unit, person) for what, unit, person in looks]
@@ -70,7 +74,11 @@ def test_the_file_holds_everything_about_the_person_and_nothing_about_others(cen
     assert data["punches"][0]["event"]["data"]["pin"] == "1001"
     late = next(one for one in data["verdicts"] if one["date"] == "2026-09-01")
     assert late["content"]["reasons"]
-    assert [one["content"] for one in data["requests"]] == [{"person": "a"}]
+    assert [(one["requested_by"], one["content"]) for one in data["requests"]] == [
+        ("siti", {"person": "a"}),
+        ("ani", {}),
+    ]
+    assert "diagnosis" not in json.dumps(data) + page
     assert [one["text"] for one in data["notes"]] == ["about a"]
     looks = [(one["what"], one["unit"]) for one in data["accesses"]]
     assert looks == [("person", "dinas"), ("today", "dinas"), ("person_export", None)]
