@@ -29,7 +29,9 @@ from central.store.terminals import TERMINAL
 WILL_S = 180
 """A gateway that lost its own connection so shortly before may have left no will yet."""
 AHEAD_S = 60
-"""A gateway's clock that is further ahead shows nothing."""
+"""A gateway's clock that is further ahead shows something only after :data:`FAST_S`."""
+FAST_S = 86_400
+"""What a clock that is up to so much ahead names as this much later was recorded after the connection began."""
 BIRTH_S = 120
 """After a broker's outage a gateway may be connected so much sooner than the centre."""
 KEPT_S = 20
@@ -147,8 +149,13 @@ def show(connection: Connection, latest: Mapping[int, int], now: datetime) -> No
     """
     since = _since(connection)
     if since is not None:
-        ahead = now.timestamp() + AHEAD_S
-        _see(connection, [gateway for gateway, at in latest.items() if since <= at <= ahead], now)
+        instant = now.timestamp()
+        shown = [
+            gateway
+            for gateway, at in latest.items()
+            if since <= at <= instant + AHEAD_S or since + FAST_S <= at <= instant + FAST_S
+        ]
+        _see(connection, shown, now)
 
 
 def advance(connection: Connection, now: datetime) -> list[Offline]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -116,6 +116,20 @@ def test_a_gateway_that_shows_that_it_runs_ends_it(centre: Centre, shown: str) -
     else:
         at(centre, "20:05", lambda: watermark(centre, "20:01"))
     assert kept(centre, "20:09", connected=True) == set()
+
+
+def test_a_gateway_whose_clock_is_ahead_is_not_out_of_contact_for_ever(centre: Centre) -> None:
+    """What it names as a day later was recorded after the connection began, however far ahead up to a day it is."""
+    lose(centre, "06:00")
+    at(centre, "20:00", centre.store.begin_contact)
+    for time, expected in (("19:50", OUT), ("20:05", set[tuple[str, str]]())):
+        centre.now = clock(time) + timedelta(days=1)
+        centre.store.keep_contact()
+        centre.punched("1009", f"2026-09-02 {time[:4]}9:00")  # minutes ahead of the centre's clock
+        centre.now += timedelta(minutes=2)
+        centre.store.keep_contact()
+        centre.recompute.run()
+        assert doubts(centre.day("a", DAY)) == expected
 
 
 def test_a_connection_that_is_back_within_a_minute_costs_no_revision(centre: Centre) -> None:
