@@ -77,7 +77,7 @@ def test_a_terminal_with_both_ports(office: Office, terminal: SimulatedTerminal,
         assert {(one["via"], one["position"]) for one in data[:RECORDS]} == {
             ("soap", place) for place in range(RECORDS)
         }
-        assert data[-1]["via"] == ("live" if live else "soap")
+        assert data[-1]["via"] in ({"live", "soap"} if live else {"soap"})  # the log, where it was read at that moment
         assert worker.state.layout == "soap"
         assert worker.state.complete is not None
         assert office.alarms == []
