@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.expected_conditions import staleness_of
 
 from tests.central.web.month import serve_month
 from tests.central.web.site import PASSWORD, Served
@@ -171,7 +172,9 @@ def test_without_scripts_everything_but_the_live_parts_is_there(browser: Browser
     assert len(browser.find_elements(By.CSS_SELECTOR, "table.people tbody tr")) == 8
     browser.find_element(By.PARTIAL_LINK_TEXT, "berikutnya").click()
     soon(browser).until(lambda _: "2026-09-01" in browser.current_url)
+    before = browser.find_element(By.TAG_NAME, "html")
     browser.find_element(By.CSS_SELECTOR, "form.filter button").click()
+    soon(browser).until(staleness_of(before))
     soon(browser).until(lambda _: browser.find_elements(By.ID, "people"))
     browser.get(address(served, "/day/a?date=2026-08-31"))
     browser.find_elements(By.CSS_SELECTOR, "form.filter button")[-1].click()
