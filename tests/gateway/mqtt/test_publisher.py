@@ -2355,12 +2355,12 @@ def test_a_body_that_is_not_what_was_written_is_never_sent(office: Office, broke
         eventually(lambda: len(centre.on("/punch/lobby")) + len(centre.on("/batch")) >= 5, what="the replay")
         office.all_sent()
         assert alarms(centre) == ["body_altered"]
-        assert not any("6666" in message.text for message in centre.messages)
+        assert not any('"6666"' in message.text for message in centre.messages)  # digests may have these digits
         assert not {2, 4} & set(numbers(centre.messages))
     assert pruned(centre.messages) == altered
     assert [entry["sequence"] for entry in named(logs, "body_altered")] == [2, 4]
     assert (office.ledger.counts().altered, office.ledger.counts().waiting) == (2, 0)
-    assert "6666" in str(stored[2].body)
+    assert '"6666"' in str(stored[2].body)
 
 
 @pytest.mark.parametrize(
