@@ -31,7 +31,7 @@ from drivers.anviz import wire
 from drivers.anviz.wire import Frame
 from drivers.base import Record
 from drivers.console import Console, count_of_punches, new_clock, number
-from drivers.values import parse_duration
+from drivers.faults import NamedFaults
 
 RET_FAILURE = 0x01
 PEOPLE = 50
@@ -205,7 +205,7 @@ class SimulatedTerminal:
 
 
 @dataclass
-class Faults:
+class Faults(NamedFaults):
     """The faults that are on; a number is the count of answers that remain to be damaged."""
 
     noise: int = 0
@@ -226,34 +226,6 @@ class Faults:
     """Live records are sent between a request and its answer."""
     slow: float = 0.0
     """Seconds before a request is answered."""
-
-    def consume(self, name: str) -> bool:
-        """Return whether a counted fault applies now, and count it down."""
-        left: int = getattr(self, name)
-        setattr(self, name, max(0, left - 1))
-        return left > 0
-
-    def switch(self, order: str) -> str:
-        """Execute ``NAME``, ``NAME=VALUE`` or ``NAME=off`` and return the new state.
-
-        ValueError for an invalid order.
-        """
-        name, equals, value = order.partition("=")
-        known = vars(Faults())
-        if name not in known:
-            raise ValueError(f"no fault {name!r}; there are {', '.join(known)}")
-        usual = known[name]
-        if value in ("off", "0"):
-            setattr(self, name, usual)
-        elif isinstance(usual, bool):
-            setattr(self, name, True)
-        elif isinstance(usual, float):
-            setattr(self, name, parse_duration(value or "1s"))
-        elif value.isdecimal() or not equals:
-            setattr(self, name, int(value or 1))
-        else:
-            raise ValueError(f"{value!r} is no number of times")
-        return f"{name} is {getattr(self, name)}"
 
 
 NOISE = bytes.fromhex("00 FF A5 00 13 37 A5")

@@ -19,8 +19,8 @@ from typing import Literal, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from drivers.console import Console, count_of_punches, new_clock, number
+from drivers.faults import NamedFaults
 from drivers.push.wire import packed
-from drivers.values import parse_duration
 
 Firmware = Literal["2.0", "2.2", "2.4", "2.4.2", "acc"]
 FIRMWARES: dict[Firmware, str] = {
@@ -53,7 +53,7 @@ class Punch(NamedTuple):
 
 
 @dataclass
-class Faults:
+class Faults(NamedFaults):
     """The faults that are on; a number is the count of uploads that remain to be damaged."""
 
     lost_reply: int = 0
@@ -88,42 +88,6 @@ class Faults:
     """Nothing is uploaded: punches stay in the terminal."""
     slow: float = 0.0
     """Seconds between two pieces of a request."""
-
-    def consume(self, name: str) -> bool:
-        """Return whether a counted fault applies now, and count it down."""
-        left: int = getattr(self, name)
-        setattr(self, name, max(0, left - 1))
-        return left > 0
-
-    def switch(self, order: str) -> str:
-        """Execute ``NAME``, ``NAME=VALUE`` or ``NAME=off`` and return the new state; ValueError for an invalid order.
-
-        A blank or a hyphen in a name is an underscore.
-        """
-        typed, equals, value = order.partition("=")
-        name = typed.strip().replace("-", "_")
-        known = vars(Faults())
-        if name not in known:
-            raise ValueError(f"no fault {typed!r}; there are {', '.join(known).replace('_', '-')}")
-        usual = known[name]
-        if value in ("off", "0"):
-            setattr(self, name, usual)
-        elif isinstance(usual, bool):
-            setattr(self, name, True)
-        elif isinstance(usual, float):
-            setattr(self, name, parse_duration(value or "1s"))
-        elif value.isdecimal() or not equals:
-            setattr(self, name, int(value or 1))
-        else:
-            raise ValueError(f"{value!r} is no number of times")
-        return f"{name.replace('_', '-')} is {getattr(self, name)}"
-
-    def listing(self) -> str:
-        """Return all faults; a star stands before those that are on."""
-        usual = vars(Faults())
-        return "\n".join(
-            f"{'*' if value != usual[name] else ' '} {name.replace('_', '-')}" for name, value in vars(self).items()
-        )
 
 
 def _local_now() -> datetime:

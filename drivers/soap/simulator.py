@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from drivers.base import BadRecord
-from drivers.values import parse_duration
+from drivers.faults import NamedFaults
 from drivers.zkteco.simulator import SimulatedTerminal
 from drivers.zkteco.simulator import Simulator as Port4370
 from drivers.zkteco.simulator.console import TerminalConsole
@@ -46,7 +46,7 @@ _ODD_ROWS = (
 
 
 @dataclass
-class Faults:
+class Faults(NamedFaults):
     """The faults that are on; a number is the count of answers that remain to be damaged."""
 
     cut: int = 0
@@ -75,42 +75,6 @@ class Faults:
     """A page for people, with a form to log in."""
     redirect: bool = False
     """Status 302: the web server sends clients to its page."""
-
-    def consume(self, name: str) -> bool:
-        """Return whether a counted fault applies now, and count it down."""
-        left: int = getattr(self, name)
-        setattr(self, name, max(0, left - 1))
-        return left > 0
-
-    def switch(self, order: str) -> str:
-        """Execute ``NAME``, ``NAME=VALUE`` or ``NAME=off`` and return the new state; ValueError for an invalid order.
-
-        A blank or a hyphen in a name is an underscore.
-        """
-        typed, equals, value = order.partition("=")
-        name = typed.strip().replace("-", "_").replace(" ", "_")
-        known = vars(Faults())
-        if name not in known:
-            raise ValueError(f"no fault {typed!r}; there are {', '.join(known).replace('_', '-')}")
-        usual = known[name]
-        if value in ("off", "0"):
-            setattr(self, name, usual)
-        elif isinstance(usual, bool):
-            setattr(self, name, True)
-        elif isinstance(usual, float):
-            setattr(self, name, parse_duration(value or "1s"))
-        elif value.isdecimal() or not equals:
-            setattr(self, name, int(value or 1))
-        else:
-            raise ValueError(f"{value!r} is no number of times")
-        return f"{name.replace('_', '-')} is {getattr(self, name)}"
-
-    def listing(self) -> str:
-        """Return all faults; a star stands before those that are on."""
-        usual = vars(Faults())
-        return "\n".join(
-            f"{'*' if value != usual[name] else ' '} {name.replace('_', '-')}" for name, value in vars(self).items()
-        )
 
 
 class WebService:

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from drivers.console import Console, count_of_punches, new_clock, number
-from drivers.values import parse_duration
+from drivers.faults import NamedFaults
 
 BATCH = 50
 RETRY_S = 5.0
@@ -64,7 +64,7 @@ class Punch(NamedTuple):
 
 
 @dataclass
-class Faults:
+class Faults(NamedFaults):
     """The faults that are on; a number is the count of posts that remain to be damaged, or of further ones."""
 
     lost_reply: int = 0
@@ -103,42 +103,6 @@ class Faults:
     """Seconds between two bytes of a request."""
     mute: bool = False
     """Nothing is posted: records stay in the app."""
-
-    def consume(self, name: str) -> bool:
-        """Return whether a counted fault applies now, and count it down."""
-        left: int = getattr(self, name)
-        setattr(self, name, max(0, left - 1))
-        return left > 0
-
-    def switch(self, order: str) -> str:
-        """Execute ``NAME``, ``NAME=VALUE`` or ``NAME=off`` and return the new state; ValueError for an invalid order.
-
-        A blank or a hyphen in a name is an underscore.
-        """
-        typed, equals, value = order.partition("=")
-        name = re.sub(r"[ -]", "_", typed.strip())
-        known = vars(Faults())
-        if name not in known:
-            raise ValueError(f"no fault {typed!r}; there are {', '.join(known).replace('_', '-')}")
-        usual = known[name]
-        if value in ("off", "0"):
-            setattr(self, name, usual)
-        elif isinstance(usual, bool):
-            setattr(self, name, True)
-        elif isinstance(usual, float):
-            setattr(self, name, parse_duration(value or "1s"))
-        elif value.isdecimal() or not equals:
-            setattr(self, name, int(value or 1))
-        else:
-            raise ValueError(f"{value!r} is no number of times")
-        return f"{name.replace('_', '-')} is {getattr(self, name)}"
-
-    def listing(self) -> str:
-        """Return all faults; a star stands before those that are on."""
-        usual = vars(Faults())
-        return "\n".join(
-            f"{'*' if value != usual[name] else ' '} {name.replace('_', '-')}" for name, value in vars(self).items()
-        )
 
 
 def _further(name: str) -> bytes:
