@@ -1,4 +1,4 @@
-"""What mails say: counts of a unit's date for its superiors, alarms for operators. Nobody is named, nothing is sent."""
+"""The texts of mails: counts of a unit's date for its superiors, alarms for operators. No person is named."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence

@@ -1,6 +1,6 @@
 """Sends the mails that wait, one connection each: what goes wrong with one costs that one, which is tried again later.
 
-The connection is encrypted before anything is said, and the server's certificate must be right. A mail that the server
+The connection is encrypted before anything is sent, and the server's certificate must be right. A mail that the server
 refuses for good is given up; everything else is tried again, later each time. A server that cannot be reached for
 several mails in a row ends the run: the others wait for the next one.
 """
@@ -218,7 +218,7 @@ def message_of(mail: Waiting, sender: str) -> EmailMessage:
     message["Subject"] = printable(mail.subject)
     made = datetime.fromisoformat(mail.made)
     message["Date"] = format_datetime(made)
-    # The same at each attempt: a server that took a mail and was cut off before it said so gets it twice, and can tell.
+    # The same at each attempt: a server that took a mail and was cut off before its reply can recognise the second.
     message["Message-ID"] = f"<hadir-{mail.id}-{int(made.timestamp())}@{sender.partition('@')[2]}>"
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(mail.text)

@@ -142,7 +142,7 @@ FINDINGS: Mapping[str, tuple[Text, Text | None]] = {
     ),
     "strange_units": (
         _("accounts name units that the register does not have today: {units}"),
-        _("Import the units, or correct the accounts: who has such a unit sees nobody."),
+        _("Import the units, or correct the accounts: an account with such a unit sees no person."),
     ),
     "policies": (_("policies in use: {names}"), None),
     "no_policies": (_("no folder of policies: {folder}"), _("Make it, or mend `policies:` in the settings.")),

@@ -140,7 +140,7 @@ def _scan(connection: Connection, before: str, after: int, most: int) -> list[tu
 
 
 def _is_held(pin: str, held: Held) -> bool:
-    """Return whether a hold keeps punches of a PIN; of nobody's PIN each hold does."""
+    """Return whether a hold keeps punches of a PIN; a PIN without an owner is kept by each hold."""
     return held.everybody or (held.any and pin not in held.of_others)
 
 
@@ -181,7 +181,7 @@ def _stub(body: str, number: int) -> str:
 
 
 def settle(connection: Connection, until: date) -> None:
-    """Forget what waits for a date that is never judged again: moments, readings, and PINs of nobody."""
+    """Forget what waits for a date that is never judged again: moments, readings, and PINs without an owner."""
     for one in (AWAITED, DUE, UNATTRIBUTED):
         connection.execute(delete(one).where(one.c.date <= until.isoformat()))
 

@@ -1,7 +1,7 @@
 """Decisions about keeping data: holds, their ends, and deletions. A log that only grows, each row chained to the last.
 
 A deletion is stored in the transaction that deletes, with the number of rows and the SHA-256 of what identifies them:
-what is gone can be counted and named, and nobody can remove more under its name. Triggers refuse changes of the log.
+what is gone can be counted and named, and no more can be removed under its name. Triggers refuse changes of the log.
 """
 
 import json

@@ -4,7 +4,7 @@ Port 4370 answers small questions, where it is open: serial number, clock, numbe
 happen. The web service serves the log, always the whole of it. A small terminal serves one conversation at a time, so
 that of port 4370 is closed before the log is requested, and opened again when it is needed.
 
-The web service answers a wrong communication key like an empty log; the number of records tells the two apart.
+The web service answers a wrong communication key like an empty log; the number of records distinguishes the two.
 """
 
 import time

@@ -81,7 +81,7 @@ class Fields(BaseModel):
     verify: Pointer | None = None
     """The code of how the person was verified; null: not read."""
     id: Pointer | None = "/id"
-    """The app's own identifier of the record: it tells two records of one second apart; null: not read."""
+    """The app's own identifier of the record: it distinguishes two records of one second; null: not read."""
 
 
 class WebhookOptions(CallerOptions):

@@ -113,7 +113,7 @@ def _calls(host: str, serial: str | None, settings: Settings | None) -> Way:
         return Way(name, None, f"no receiver is configured here (docs/push.md); then {menu}")
     answer = ask(settings.data_dir, "status")
     if not isinstance(answer, Done) or (receiver := answer.data.get("receiver")) is None:
-        why = "the gateway that runs here may not be asked" if isinstance(answer, Failed) else "no gateway runs here"
+        why = "this user may not query the running gateway" if isinstance(answer, Failed) else "no gateway runs here"
         return Way(name, None, f"{why}, so that it is not known whether it calls; {menu}")
     callers = [*receiver["callers"].values(), *receiver["strangers"]]
     for caller in callers:

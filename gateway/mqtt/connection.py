@@ -362,7 +362,7 @@ class Connection:
     def _subscribe(self, *topics: str) -> None:
         allowed, suspended = self._context.subscriptions.allowed(topics, time.monotonic())
         for topic in suspended:
-            self._report_refused_subscription(topic, "the connection ended each time it was asked for")
+            self._report_refused_subscription(topic, "the connection ended each time it was requested")
         if not allowed:
             return
         # Retained requests are outdated.
