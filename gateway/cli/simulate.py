@@ -63,6 +63,16 @@ app.add_typer(simulate, name="simulate")
 
 OFFICE_ZONE = "Asia/Jakarta"
 """Default zone of simulated clocks: the time of an office, also on a computer whose zone is UTC."""
+Host = Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 for everybody.")]
+PunchEvery = Annotated[float | None, typer.Option(parser=duration, metavar="DURATION", help="People punch this often.")]
+ClockOffset = Annotated[
+    float,
+    typer.Option(parser=signed_duration, metavar="DURATION", help="How far the clock is off, such as +7m or -30s."),
+]
+BeginningFaults = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME[=VALUE]", help="What goes wrong from the beginning; may be given several times."),
+]
 ClockZone = Annotated[
     str, typer.Option(metavar="ZONE", help="The zone its clock shows; the gateway's `timezone` must be the same.")
 ]
@@ -77,7 +87,7 @@ def _simulate() -> None:
 @simulate.command()
 def zkteco(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 chooses a free one.")] = 4370,
-    host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 for everybody.")] = "127.0.0.1",
+    host: Host = "127.0.0.1",
     records: Annotated[int, typer.Option(min=0, help="Records in the log to begin with.")] = 0,
     seed: Annotated[int, typer.Option(help="The same seed invents the same log.")] = 1,
     people: Annotated[int, typer.Option(min=1, help="People enrolled: 1001, 1002 and so on.")] = 50,
@@ -85,10 +95,7 @@ def zkteco(
     comm_key: Annotated[int, typer.Option(min=0, max=999_999, help="Communication key; 0: none.")] = 0,
     serial: Annotated[str, typer.Option(help="Serial number.")] = "SIM0000000001",
     model: Annotated[str, typer.Option(help="Name of the model.")] = "Simulated F18",
-    clock_offset: Annotated[
-        float,
-        typer.Option(parser=signed_duration, metavar="DURATION", help="How far the clock is off, such as +7m or -30s."),
-    ] = 0.0,
+    clock_offset: ClockOffset = 0.0,
     capacity: Annotated[int, typer.Option(min=1, help="Records that fit; then the oldest is overwritten.")] = 100_000,
     event_length: Annotated[int, typer.Option(help="Bytes of a live event: 10, 12, 14, 32, 36, 37 or 52.")] = 32,
     attlog: Annotated[
@@ -96,14 +103,9 @@ def zkteco(
         typer.Option(metavar="FILE", exists=True, dir_okay=False, help="Take the log from a USB export, attlog.dat."),
     ] = None,
     timezone: ClockZone = OFFICE_ZONE,
-    punch_every: Annotated[
-        float | None, typer.Option(parser=duration, metavar="DURATION", help="People punch this often.")
-    ] = None,
+    punch_every: PunchEvery = None,
     one_conversation: Annotated[bool, typer.Option("--one-conversation", help="Serve one client at a time.")] = False,
-    fault: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME[=VALUE]", help="What goes wrong from the beginning; may be given several times."),
-    ] = None,
+    fault: BeginningFaults = None,
     faults: Annotated[bool, typer.Option("--faults", help="List what can go wrong, and end.")] = False,
 ) -> None:
     """Serve a ZKTeco terminal over TCP and UDP until Ctrl-C.
@@ -151,7 +153,7 @@ def anviz(
     port: Annotated[
         str, typer.Option(metavar="pty|tcp:PORT", help="A pseudo terminal, or a TCP port; tcp:0 chooses a free one.")
     ] = "pty",
-    host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 for everybody.")] = "127.0.0.1",
+    host: Host = "127.0.0.1",
     device_id: Annotated[
         list[int] | None, typer.Option(min=1, max=0xFFFFFFFF, help="Number of a terminal on the line; 1. Repeatable.")
     ] = None,
@@ -178,9 +180,7 @@ def anviz(
         typer.Option(metavar="NAME[=VALUE]", help="What goes wrong on the line; type faults. Repeatable."),
     ] = None,
     timezone: ClockZone = OFFICE_ZONE,
-    punch_every: Annotated[
-        float | None, typer.Option(parser=duration, metavar="DURATION", help="People punch this often.")
-    ] = None,
+    punch_every: PunchEvery = None,
 ) -> None:
     """Serve Anviz terminals on a serial line or a TCP port until Ctrl-C.
 
@@ -255,12 +255,10 @@ def text_line(
         int | None,
         typer.Option(min=0, max=65535, help="Listen as a TCP converter, 0 on a free port; else a serial port."),
     ] = None,
-    host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 for everybody.")] = "127.0.0.1",
+    host: Host = "127.0.0.1",
     framing: Annotated[Framing, typer.Option(help="What a message stands between.")] = Framing.LINE,
     checksum: Annotated[Checksum, typer.Option(help="How a message is checked.")] = Checksum.NONE,
-    punch_every: Annotated[
-        float | None, typer.Option(parser=duration, metavar="DURATION", help="People punch this often.")
-    ] = None,
+    punch_every: PunchEvery = None,
 ) -> None:
     """Talk like a terminal on a serial line, or behind a TCP converter, until Ctrl-C.
 
@@ -298,21 +296,13 @@ def push(
     comm_key: Annotated[str | None, typer.Option(help="The key that it sends as pushcommkey.")] = None,
     records: Annotated[int, typer.Option(min=0, help="Records in the log to begin with.")] = 0,
     seed: Annotated[int, typer.Option(help="The same seed invents the same log.")] = 1,
-    clock_offset: Annotated[
-        float,
-        typer.Option(parser=signed_duration, metavar="DURATION", help="How far the clock is off, such as +7m or -30s."),
-    ] = 0.0,
+    clock_offset: ClockOffset = 0.0,
     timezone: ClockZone = OFFICE_ZONE,
-    punch_every: Annotated[
-        float | None, typer.Option(parser=duration, metavar="DURATION", help="People punch this often.")
-    ] = None,
+    punch_every: PunchEvery = None,
     pace: Annotated[
         float, typer.Option(min=0.001, max=10.0, help="Factor of all its pauses; 0.1 calls ten times as often.")
     ] = 1.0,
-    fault: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME[=VALUE]", help="What goes wrong from the beginning; may be given several times."),
-    ] = None,
+    fault: BeginningFaults = None,
 ) -> None:
     """Call a receiver like a ZKTeco terminal with PUSH (ADMS) until Ctrl-C.
 
@@ -350,21 +340,13 @@ def webhook(
     path: Annotated[str, typer.Option(help="It posts to /hook/ and this.")] = "presensi",
     records: Annotated[int, typer.Option(min=0, help="Records to begin with.")] = 0,
     seed: Annotated[int, typer.Option(help="Part of the records' identifiers.")] = 1,
-    clock_offset: Annotated[
-        float,
-        typer.Option(parser=signed_duration, metavar="DURATION", help="How far the clock is off, such as +7m or -30s."),
-    ] = 0.0,
+    clock_offset: ClockOffset = 0.0,
     timezone: ClockZone = OFFICE_ZONE,
-    punch_every: Annotated[
-        float | None, typer.Option(parser=duration, metavar="DURATION", help="People punch this often.")
-    ] = None,
+    punch_every: PunchEvery = None,
     pace: Annotated[
         float, typer.Option(min=0.001, max=10.0, help="Factor of all its pauses; 0.1 posts ten times as often.")
     ] = 1.0,
-    fault: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME[=VALUE]", help="What goes wrong from the beginning; may be given several times."),
-    ] = None,
+    fault: BeginningFaults = None,
 ) -> None:
     """Post to a receiver like an attendance app until Ctrl-C.
 
@@ -405,7 +387,7 @@ def soap(
     web_port: Annotated[int, typer.Option(min=0, max=65535, help="Of the web service; 0 chooses a free one.")] = 8080,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Of the other protocol; 0 chooses a free one.")] = 4370,
     shut: Annotated[bool, typer.Option("--shut", help="The port of the other protocol is shut.")] = False,
-    host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 for everybody.")] = "127.0.0.1",
+    host: Host = "127.0.0.1",
     firmware: Annotated[
         Board, typer.Option(help="Dialect: old is HTTP/1.0 of ZEM boards, new sends chunks, attributes and names.")
     ] = Board.OLD,
@@ -415,18 +397,10 @@ def soap(
     comm_key: Annotated[int, typer.Option(min=0, max=999_999, help="Communication key; 0: none.")] = 0,
     serial: Annotated[str, typer.Option(help="Serial number.")] = "SIM0000000001",
     model: Annotated[str, typer.Option(help="Name of the model.")] = "Simulated X100-C",
-    clock_offset: Annotated[
-        float,
-        typer.Option(parser=signed_duration, metavar="DURATION", help="How far the clock is off, such as +7m or -30s."),
-    ] = 0.0,
+    clock_offset: ClockOffset = 0.0,
     timezone: ClockZone = OFFICE_ZONE,
-    punch_every: Annotated[
-        float | None, typer.Option(parser=duration, metavar="DURATION", help="People punch this often.")
-    ] = None,
-    fault: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME[=VALUE]", help="What goes wrong from the beginning; may be given several times."),
-    ] = None,
+    punch_every: PunchEvery = None,
+    fault: BeginningFaults = None,
 ) -> None:
     """Serve a Solution terminal with a web service, and port 4370 beside it, until Ctrl-C.
 
