@@ -42,7 +42,7 @@ python:
 $(VENV)/stamp: pyproject.toml constraints.txt | python
 	$(call needs,$(PYTHON) -c "import ensurepip",venv is,$$($(PYTHON) -c 'import sys; print("python3.%d-venv" % sys.version_info[1])'))
 	@[ -x $(BIN)/pip ] && [ "$$($(BIN)/python --version 2>&1)" = "$$($(PYTHON) --version)" ] || $(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[centre,courier,demo,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[centre,cluster,courier,demo,dev]'
 	@touch $@
 
 # Five weeks before the day are invented, so that its pages have a month to show.
