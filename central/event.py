@@ -134,6 +134,8 @@ class Info:
     assigned: int
     """Highest sequence assigned in it."""
     predecessor: StreamEnd | None
+    at: int | None = None
+    """A second of UTC, by the gateway's clock while that is synchronised; None: the gateway does not say it."""
 
 
 class Claim(NamedTuple):
@@ -664,7 +666,7 @@ def _info(content: Any) -> Info:
             predecessor["sequence"],
             _text(predecessor, "digest", _DIGEST, "not_info"),
         )
-    return Info(stream, content["sequence"], end)
+    return Info(stream, content["sequence"], end, _second(content.get("at")))
 
 
 def _is_count(value: Any) -> bool:

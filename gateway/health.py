@@ -48,6 +48,8 @@ class Health:
         """Return the message of ``info``."""
         settings = self._settings
         return {
+            # Before the sequence is read: it is the end of the stream at that moment, or a later one.
+            "at": utc_text(self._clock.now()) if self._clock.synchronised() else None,
             "version": VERSION,
             "stream": self._ledger.stream,
             "predecessor": self._ledger.streams()[-1].named_predecessor(),

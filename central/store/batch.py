@@ -110,8 +110,8 @@ class Batch:
         self._announced: list[Stream] = []
         """Streams of which a message says how far they reach."""
         self._states: list[tuple[Gateway, GatewayState]] = []
-        self._read_until: dict[int, int] = {}
-        """Keys of gateways that have read a log to its end, with when they did last."""
+        self._ran: dict[int, int] = {}
+        """Keys of gateways that stated the end of their stream, or read a log to its end, with when they last did."""
         self._outcome = Outcome()
 
     def store(self) -> Outcome:
@@ -144,7 +144,7 @@ class Batch:
             stream = None if named is None else self._streams.known(gateway, named)
             self._terminals.state(gateway, item.found, stream)
             if claim is not None:
-                self._read_until[gateway.key] = max(claim.until, self._read_until.get(gateway.key, claim.until))
+                self._note_run(gateway, claim.until)
         elif self._decide_event(gateway, item.found):
             self._outcome.stored += 1
         else:
@@ -165,8 +165,13 @@ class Batch:
             self._streams.set_current(gateway, stream, informed=True)
         self._streams.set_assigned(stream, info.assigned)
         self._announced.append(stream)
+        if info.at is not None:
+            self._note_run(gateway, info.at)
         if info.predecessor is not None:
             self._predecessors.append((stream, info.predecessor))
+
+    def _note_run(self, gateway: Gateway, at: int) -> None:
+        self._ran[gateway.key] = max(at, self._ran.get(gateway.key, at))
 
     def _decide_event(self, gateway: Gateway, event: Event) -> bool:
         """Store an event; return whether it is new. Raises Refused before anything of it is decided."""
@@ -311,9 +316,9 @@ class Batch:
 
     def _show(self) -> None:
         """Let what has arrived show which gateways run, where any is away."""
-        if not (self._arrived or self._read_until) or not contact.waits(self._connection):
+        if not (self._arrived or self._ran) or not contact.waits(self._connection):
             return
-        latest = dict(self._read_until)
+        latest = dict(self._ran)
         newest = {stream.key: (stream.gateway.key, event) for stream, event, _ in self._arrived}
         for gateway, event in newest.values():
             at = recorded_at(event.body)

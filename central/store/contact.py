@@ -4,8 +4,9 @@ A connection is a row of ``contact``, which is prolonged while it lasts; a proce
 end of its row. When it is lost, every gateway is ``away``: a doubt where terminals have no log, as with a gateway that
 is offline, from the last event held, or from :data:`WILL_S` before the loss, whichever is later. It ends when the
 gateway has shown that it ran after the present connection began, and what it has announced is held. These show it: an
-event recorded since, a watermark that reaches beyond it, a birth of a new session. Silence shows nothing, nor does a
-retained message: a broker that ends together with a gateway publishes no will.
+event recorded since, a watermark that reaches beyond it, an ``info`` made since, which announces the end of the stream
+at that moment, a birth of a new session. Silence shows nothing, nor does a retained message from before: a broker that
+ends together with a gateway publishes no will.
 
 The doubt counts for every verdict from the loss on. The days of people are marked once it has lasted a minute, and when
 it ends, so that an inbox that is restarted costs little. The functions work within the caller's transaction.
@@ -143,7 +144,9 @@ def born(connection: Connection, gateway: int, state: GatewayState, now: datetim
 
 
 def show(connection: Connection, latest: Mapping[int, int], now: datetime) -> None:
-    """Take when gateways recorded something, or read a log; since the connection began it shows that they run.
+    """Take when gateways recorded something, read a log, or made an ``info``.
+
+    A time since the connection began shows that they run.
 
     ``latest``: keys of gateways with seconds of UTC.
     """

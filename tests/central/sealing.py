@@ -103,7 +103,8 @@ class Source:
         self.events.append(sealed(event, self.end))
         return self.events[-1]
 
-    def info(self, predecessor: object = None, assigned: int | None = None) -> bytes:
-        """Return the payload of its ``info``."""
+    def info(self, predecessor: object = None, assigned: int | None = None, at: str | None = None) -> bytes:
+        """Return the payload of its ``info``; without ``at`` that of a gateway from before it was stated."""
         sequence = len(self.events) if assigned is None else assigned
-        return dumped({"stream": self.stream, "sequence": sequence, "predecessor": predecessor}).encode()
+        content = {"stream": self.stream, "sequence": sequence, "predecessor": predecessor}
+        return dumped(content if at is None else content | {"at": at}).encode()

@@ -32,6 +32,7 @@ def receipt(stream: str) -> dict[str, Any]:
 def info(stream: str) -> dict[str, Any]:
     """Return a valid retained info."""
     return {
+        "at": "2026-09-04T01:26:00.120Z",
         "version": "0.1.0",
         "stream": stream,
         "predecessor": {"stream": stream, "sequence": 7, "digest": "sha256:" + "0" * 64},

@@ -28,6 +28,9 @@ def centre(tmp_path: Path) -> Iterator[Centre]:
     found.close()
 
 
+GAP = {("gap", "in"), ("gap", "out")}
+
+
 def at(centre: Centre, text: str, what: Callable[[], None]) -> None:
     """Do something at HH:MM[:SS]."""
     centre.now = clock(text)
@@ -56,6 +59,12 @@ def punched(centre: Centre, text: str) -> None:
 def watermark(centre: Centre, text: str) -> None:
     """Receive that another terminal's log is complete until HH:MM."""
     centre.state("gate", "S2", f"{DAY} {text}", 1)
+
+
+def info(centre: Centre, text: str, at: str, assigned: int | None = None) -> None:
+    """Receive an `info` at HH:MM that was made at a moment of the gateway's clock."""
+    centre.now = clock(text)
+    centre.store.ingest([Message(f"{centre.source.gateway}/info", centre.source.info(assigned=assigned, at=at))])
 
 
 def test_nothing_becomes_final_while_the_centre_is_without_a_connection(centre: Centre) -> None:
@@ -95,7 +104,7 @@ def test_silence_ends_nothing(centre: Centre) -> None:
     assert not centre.day("a", DAY)["absent"]
 
 
-@pytest.mark.parametrize("shown", ["event", "birth", "watermark"])
+@pytest.mark.parametrize("shown", ["event", "birth", "watermark", "info"])
 def test_a_gateway_that_shows_that_it_runs_ends_it(centre: Centre, shown: str) -> None:
     """What it did before the present connection began shows nothing, nor does a clock that is ahead."""
     if shown == "watermark":
@@ -113,6 +122,11 @@ def test_a_gateway_that_shows_that_it_runs_ends_it(centre: Centre, shown: str) -
         state(centre, "20:05", True, 8, at=utc_text("19:50"))
         assert kept(centre, "20:07", connected=True) == OUT
         state(centre, "20:07", True, 9, at=utc_text("19:59"))
+    elif shown == "info":
+        info(centre, "20:05", at=utc_text("19:59"))
+        info(centre, "20:05", at=utc_text("23:00"))
+        assert kept(centre, "20:07", connected=True) == OUT
+        info(centre, "20:07", at=utc_text("20:06"))
     else:
         at(centre, "20:05", lambda: watermark(centre, "20:01"))
     assert kept(centre, "20:09", connected=True) == set()
@@ -153,6 +167,19 @@ def test_a_connection_that_is_back_within_a_minute_costs_no_revision(centre: Cen
         kept(centre, f"20:{minute:02d}:30", connected=True)
     kept(centre, "20:30", connected=True)
     assert (len(centre.history("a", DAY)), revisions) == (revisions, number + 2)
+
+
+def test_a_quiet_evening_becomes_final_without_a_punch(centre: Centre) -> None:
+    """The inbox was restarted, nobody punches any more; what `info` announces and is not held still is a doubt."""
+    (late,) = centre.punches("1001", f"{DAY} 19:30:00")
+    lose(centre, "19:40")
+    at(centre, "19:40:10", centre.store.begin_contact)
+    info(centre, "19:41", at=utc_text("19:41"))
+    assert kept(centre, "19:47", connected=True) == {("outage", "out"), *GAP}, "announced, and not held"
+    assert not centre.day("a", DAY)["absent"]
+    centre.receive(late)
+    assert kept(centre, "19:49", connected=True) == set()
+    assert centre.day("a", DAY)["status"] == "final"
 
 
 def test_an_inbox_that_was_killed_or_does_not_run_has_lost_its_connection(centre: Centre) -> None:
