@@ -42,7 +42,7 @@ python:
 $(VENV)/stamp: pyproject.toml constraints.txt | python
 	$(call needs,$(PYTHON) -c "import ensurepip",venv is,$$($(PYTHON) -c 'import sys; print("python3.%d-venv" % sys.version_info[1])'))
 	@[ -x $(BIN)/pip ] && [ "$$($(BIN)/python --version 2>&1)" = "$$($(PYTHON) --version)" ] || $(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[centre,cluster,courier,demo,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[centre,cluster,courier,demo,dev,postgres]'
 	@touch $@
 
 # Five weeks before the day are invented, so that its pages have a month to show.
@@ -55,6 +55,11 @@ demo: $(VENV)/stamp
 mosquitto:
 	$(call needs,PATH="$$PATH:/usr/sbin" command -v mosquitto && command -v mosquitto_sub && command -v openssl,\
 	  the mosquitto broker is,mosquitto mosquitto-clients openssl)
+
+# The centre's store is tried on servers of the tests' own, beside the one that Debian's package starts.
+.PHONY: postgresql
+postgresql:
+	$(call needs,ls /usr/lib/postgresql/*/bin/initdb && command -v setpriv,PostgreSQL is,postgresql)
 
 # The lines for an app's developers in docs/webhook.md are run with it.
 .PHONY: curl
@@ -78,7 +83,7 @@ systemd-analyze:
 
 # Most tests wait for something most of the time; JOBS=0 runs them one after the other.
 JOBS ?= $(shell expr 2 '*' $$(nproc))
-test: $(VENV)/stamp mosquitto curl compiler browser systemd-analyze
+test: $(VENV)/stamp mosquitto postgresql curl compiler browser systemd-analyze
 	$(BIN)/pytest --numprocesses $(JOBS)
 
 SEEDS ?= 20

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
+from tests.postgres import Server
+
 # A suite that a shell starts in the background ignores SIGINT, and so would each program that a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -16,3 +18,18 @@ def _log_as_before() -> Iterator[None]:
     before = structlog.get_config()
     yield
     structlog.configure(**before)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """Yield the PostgreSQL server of this process's tests, started for the first test that needs it."""
+    with Server() as server:
+        yield server
+
+
+@pytest.fixture
+def database_url(postgres: Server) -> Iterator[str]:
+    """Yield the URL of an empty database of its own on that server; afterwards it is deleted."""
+    name = postgres.fresh()
+    yield postgres.url(name)
+    postgres.drop(name)

@@ -56,8 +56,8 @@ class Target:
             ("hadir", "amd64"): ("x86_64", {"courier"}),
             ("hadir", "arm64"): ("aarch64", {"courier"}),
             ("hadir", "armhf"): ("armv7l", set[str]()),
-            ("hadir-central", "amd64"): ("x86_64", {"centre"}),
-            ("hadir-central", "arm64"): ("aarch64", {"centre"}),
+            ("hadir-central", "amd64"): ("x86_64", {"centre", "postgres"}),
+            ("hadir-central", "arm64"): ("aarch64", {"centre", "postgres"}),
         }[package, architecture]
         return cls(python, glibc, machine, frozenset(extras))
 
