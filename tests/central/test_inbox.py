@@ -14,9 +14,10 @@ from typing import Any, Self
 import pytest
 from structlog.testing import capture_logs
 
-from central import inbox as inbox_module
 from central.coverage import GAP_GRACE_S, HeldRange
 from central.inbox import TOPICS, Broker, Inbox
+from central.inbox import broker as inbox_broker
+from central.inbox import receipts as inbox_receipts
 from central.report import open_readonly
 from central.store import Receipt, Store
 from central.store.batch import Outcome
@@ -471,7 +472,7 @@ def test_qos_0_messages_are_not_acknowledged(tmp_path: Path, db: Path) -> None:
 
 def test_receipts_are_written_only_when_something_changed(tmp_path: Path, db: Path, monkeypatch: Any) -> None:
     """However often it is looked, a receipt says something else than the one before."""
-    monkeypatch.setattr(inbox_module, "RECEIPT_INTERVAL_S", 0.02)
+    monkeypatch.setattr(inbox_receipts, "RECEIPT_INTERVAL_S", 0.02)
     source = Source()
     looks: list[int] = []
     with (
@@ -499,7 +500,7 @@ def test_receipts_are_written_only_when_something_changed(tmp_path: Path, db: Pa
 
 def test_a_receipt_that_is_refused_is_logged_once(tmp_path: Path, db: Path, monkeypatch: Any) -> None:
     """The broker's access list forgot the centre; what is received is stored all the same."""
-    monkeypatch.setattr(inbox_module, "RECEIPT_INTERVAL_S", 0.02)
+    monkeypatch.setattr(inbox_receipts, "RECEIPT_INTERVAL_S", 0.02)
     source = Source()
     acl = "topic read #\ntopic write hadir/v1/+/+/punch/+\n"
     with (
@@ -519,8 +520,8 @@ def test_a_receipt_that_is_refused_is_logged_once(tmp_path: Path, db: Path, monk
 
 def test_a_refused_receipt_is_written_again(db: Path, monkeypatch: Any) -> None:
     """A broker may refuse for the moment (quota exceeded): the receipt must not wait for the next event."""
-    monkeypatch.setattr(inbox_module, "RECEIPT_INTERVAL_S", 0.02)
-    monkeypatch.setattr(inbox_module, "RECEIPT_RETRY_S", 0.05)
+    monkeypatch.setattr(inbox_receipts, "RECEIPT_INTERVAL_S", 0.02)
+    monkeypatch.setattr(inbox_receipts, "RECEIPT_RETRY_S", 0.05)
     codes = iter([0x97, 0x97, 0])
 
     def answer(packet: Packet) -> bytes | None:
@@ -551,13 +552,13 @@ def test_the_cost_of_receipts_is_linear_in_the_number_of_gateways(db: Path) -> N
     gateways = 2000
     store = Store(db)
     inbox = Inbox(Broker("127.0.0.1", 1, tls=False), store)
-    inbox._client = inbox._new_client()
+    inbox._client = inbox_broker.new_client(Broker("127.0.0.1", 1, tls=False), "hadir-central", inbox._mailbox)
     names = [Name(f"site/gw-{number}") for number in range(gateways)]
     store.receipts = lambda: iter([Receipt(name, "s", HeldRange(1, ())) for name in names])  # type: ignore[method-assign]
 
     inbox._write_receipts(at_once=True)
 
-    assert len(inbox._in_flight) == gateways
+    assert len(inbox._receipts.in_flight) == gateways
     assert len(compared) < 10 * gateways
     store.close()
 
@@ -610,7 +611,7 @@ def admitting(last: bytes) -> Callable[[Packet], bytes | None]:
 def test_a_second_inbox_with_the_same_client_id_is_reported(db: Path, monkeypatch: Any) -> None:
     """A broker that gives this reason is left alone for long; each of the two would throw the other out for ever."""
     monkeypatch.setattr("random.uniform", lambda *_: 0.01)
-    monkeypatch.setattr(inbox_module, "_TAKEN_OVER_PAUSE_S", (100_000.0, 100_000.0))
+    monkeypatch.setattr(inbox_broker, "TAKEN_OVER_PAUSE_S", (100_000.0, 100_000.0))
 
     with FakeBroker(admitting(TAKEN_OVER)) as broker, capture_logs() as log, Running(broker.port, db, admitted=False):
         eventually(lambda: any("--client-id" in line.get("reason", "") for line in log), what="the explanation")
@@ -635,7 +636,7 @@ def test_connections_that_end_without_a_reason_are_explained_and_slow_down(db: P
 def test_a_repeatedly_crashing_broker_is_reconnected_soon(tmp_path: Path, db: Path, monkeypatch: Any) -> None:
     """It keeps what it knows, and begins anew while the inbox has not even tried: no second client is suspected."""
     monkeypatch.setattr("random.uniform", lambda *_: 0.1)
-    monkeypatch.setattr(inbox_module, "_TAKEN_OVER_PAUSE_S", (1000.0, 1000.0))
+    monkeypatch.setattr(inbox_broker, "TAKEN_OVER_PAUSE_S", (1000.0, 1000.0))
     source = Source()
     source.punches(5)
     with Mosquitto(tmp_path, persistent=True) as broker, capture_logs() as log, Running(broker.port, db):

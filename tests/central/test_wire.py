@@ -10,7 +10,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, _ConnectionState
 from structlog.testing import capture_logs
 
 from central.event import MAX_BYTES
-from central.inbox import MAX_QUEUED_BYTES, TOPICS, _Mailbox, _Subscribed
+from central.inbox import TOPICS
+from central.inbox.mailbox import MAX_QUEUED_BYTES, Mailbox, Subscribed
 from central.report import open_readonly
 from central.wire import (
     MAX_OTHER_PACKET,
@@ -222,7 +223,7 @@ def test_messages_of_every_bad_kind_are_acknowledged_and_the_next_is_stored(db: 
 
 def test_while_the_store_is_busy_the_connection_is_not_read() -> None:
     """The queue is bounded; reading continues when there is room."""
-    mailbox = _Mailbox()
+    mailbox = Mailbox()
     client = idle_client()
     large = PublishPacket(1, "t", b"x" * (MAX_QUEUED_BYTES // 2), 0)
     put = threading.Semaphore(0)
@@ -252,13 +253,13 @@ def test_while_the_store_is_busy_the_connection_is_not_read() -> None:
         (PublishPacket(1, "t", b"x" * 100_000, 0), 100_000),
         (PublishPacket(1, "t" * 60_000, b"", 0), 60_000),
         (PublishPacket(0, "t", b"", 0), 100),
-        (_Subscribed((0,)), 100),
+        (Subscribed((0,)), 100),
     ],
     ids=["payload", "topic", "empty", "answer"],
 )
 def test_the_queue_is_bounded_for_items_of_every_kind(item: Any, size: int) -> None:
     """Topics and fixed costs count like payloads; what exceeds the bound on a released connection is discarded."""
-    mailbox = _Mailbox()
+    mailbox = Mailbox()
     client = idle_client()
     bound = MAX_QUEUED_BYTES // size + 1
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import central.cli
 import central.coverage
-import central.inbox
+import central.inbox.broker
+import central.inbox.receipts
 import gateway.app
 import gateway.cli
 import gateway.clock
@@ -38,9 +39,9 @@ def hurry() -> None:
     visits = gateway.terminal.timing.Timing(pauses=dict.fromkeys(gateway.terminal.timing.PAUSES, SOON))
     gateway.app.Daemon = partial(gateway.app.Daemon, timing=visits, broker_timing=BROKER)  # type: ignore[misc, assignment]
     central.coverage.GAP_GRACE_S = 2.0
-    central.inbox.RECEIPT_INTERVAL_S = 0.2
-    central.inbox._TAKEN_OVER_PAUSE_S = (SOON.first_s, SOON.longest_s)
-    central.inbox.BrokerUnavailable.__init__.__defaults__ = ((SOON.first_s, SOON.longest_s),)
+    central.inbox.receipts.RECEIPT_INTERVAL_S = 0.2
+    central.inbox.broker.TAKEN_OVER_PAUSE_S = (SOON.first_s, SOON.longest_s)
+    central.inbox.broker.BrokerUnavailable.__init__.__defaults__ = ((SOON.first_s, SOON.longest_s),)
 
 
 class Shifted(gateway.clock.AssumedClock):
