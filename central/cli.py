@@ -28,6 +28,8 @@ from central.mail import commands as mail_commands
 from central.operation import commands as operation_commands
 from central.operation import copy_commands
 from central.operation.doctor import doctor
+from central.operation.status import status
+from central.operation.tasks import ended
 from central.options import AsJson, Db, InLanguage, Now, Policies, clock_of, defaults_from, settings_path, system_now
 from central.policy import commands as policy_commands
 from central.policy.office import OfficePolicies
@@ -60,7 +62,7 @@ class Code(IntEnum):
     CONFIG = 78
 
 
-EPILOG = """Exit codes: 0 done · 1 a check found something · 2 wrong usage
+EPILOG = """Exit codes: 0 done · 1 a check found something · 2 wrong usage · 3 no inbox is connected (status)
 
 70 internal error · 74 database or disk · 75 database in use by another inbox · 78 settings"""
 
@@ -141,6 +143,8 @@ app = typer.Typer(
 app.command()(operation_commands.init)
 app.command()(operation_commands.check)
 app.command()(doctor)
+app.command()(status)
+app.command(hidden=True)(ended)
 app.command()(copy_commands.backup)
 app.command()(copy_commands.restore)
 app.add_typer(policy_commands.app, name="policy")

@@ -61,6 +61,14 @@ def address_of(text: str) -> tuple[str, int]:
     return host, port
 
 
+def check_loopback(text: str) -> str:
+    """Return an address and a port that only this computer reaches; ValueError says what is right."""
+    host, _port = address_of(text)
+    if not ipaddress.ip_address(host).is_loopback:
+        raise ValueError("write an address that only this computer reaches, such as 127.0.0.1:9464")
+    return text
+
+
 def check_public(text: str) -> str:
     """Return the address of a reverse proxy, without a slash at its end; ValueError says what is right."""
     parts = urlsplit(text)
@@ -128,6 +136,12 @@ class PagesSettings(_Part):
         return self
 
 
+class MetricsSettings(_Part):
+    """Figures about the centre for Prometheus, which ``hadir-central serve`` answers."""
+
+    listen: Annotated[Line, AfterValidator(check_loopback)] | None = None
+
+
 class BackupSettings(_Part):
     """Copies of the database."""
 
@@ -154,6 +168,7 @@ class Settings(_Part):
     """For how long what is kept, see :mod:`central.rights.settings`."""
     language: Annotated[Language, Field(strict=False)] = Language.ENGLISH
     pages: PagesSettings = PagesSettings()
+    metrics: MetricsSettings = MetricsSettings()
     backup: BackupSettings = BackupSettings()
 
     paths: ClassVar[tuple[tuple[str, str], ...]] = (
@@ -178,6 +193,11 @@ class Settings(_Part):
     def account_file(self) -> Path:
         """Return the file of accounts."""
         return self.accounts or self.data / "accounts.yaml"
+
+    @property
+    def tasks(self) -> Path:
+        """Return the folder where it is noted how nightly tasks ended."""
+        return self.data / "tasks"
 
     @property
     def backups(self) -> Path:
@@ -283,7 +303,11 @@ OF: Mapping[str, Mapping[str, Callable[[Settings], object]]] = {
         "public_url": lambda settings: settings.pages.public_url,
         "proxy": lambda settings: settings.pages.proxies or None,
         "own_days": lambda settings: settings.pages.own_days,
+        "metrics": lambda settings: settings.metrics.listen,
+        "tasks": lambda settings: str(settings.tasks),
     },
+    "status": {"tasks": lambda settings: str(settings.tasks)},
+    "ended": {"tasks": lambda settings: str(settings.tasks)},
 }
 """Options of one command."""
 

@@ -1,6 +1,6 @@
 """Texts of ``hadir-central init``, ``check``, ``backup`` and ``restore``."""
 
-from central.texts import _
+from central.texts import _, in_context
 
 QUESTIONS = {
     "data": _("Folder for the database, the accounts and the copies"),
@@ -88,3 +88,54 @@ COPIES = {
     ),
 }
 """What ``backup`` and ``restore`` have done."""
+
+STATUS = {
+    "database": in_context("status", "database"),
+    "database_is": _("{kind}, {size}"),
+    "standbys": _("standbys: {standbys}"),
+    "standby": _("{name}, {age} behind"),
+    "inbox": in_context("status", "inbox"),
+    "inbox_connected": _("connected to the broker; lanes held: {held} of {lanes}"),
+    "inbox_away": _(
+        "no connection to the broker since {age} ago: it does not run, or the broker is away. `hadir-central doctor` "
+        "says which."
+    ),
+    "inbox_never": _("has never been connected to a broker"),
+    "events": in_context("status", "events"),
+    "events_held": _("{held} held, the newest stored {age} ago, {lag} after its record at the gateway"),
+    "events_none": _("none yet"),
+    "events_missing": _("{count} are missing: gateways send them again (`hadir-central report`)"),
+    "quarantined": _("{count} records that gateways could not read as punches"),
+    "findings": _("{count} findings on streams (`hadir-central report`)"),
+    "rejected": _("messages set aside: {reasons}"),
+    "gateways": in_context("status", "gateways"),
+    "gateways_are": _("{count} known"),
+    "gateways_offline": _("{count} offline"),
+    "gateways_away": _("{count} have not shown since this centre's last outage that they run"),
+    "terminals": in_context("status", "terminals"),
+    "terminals_are": _("{count} with a log, the least known one until {age} ago"),
+    "terminals_none": _("none with a log"),
+    "terminals_late": _("{count} are not known as far as an hour ago: {names}"),
+    "judging": in_context("status", "judging"),
+    "marks_none": _("no day waits"),
+    "marks": _("{count} marks of days wait, the oldest for {age}"),
+    "marks_failed": _("{count} set aside, because judging them failed: `hadir-central doctor`"),
+    "yesterday": in_context("status", "yesterday"),
+    "days": _("{final} final, {provisional} provisional, {open} open: {share} % are not final"),
+    "days_none": _("no person was judged"),
+    "outbox": in_context("status", "results"),
+    "outbox_is": _("{count} messages wait for the broker"),
+    "outbox_refused": _("{count} refused by the broker for good: `hadir-central doctor`"),
+    "mails": in_context("status", "mails"),
+    "mails_are": _("{count} wait"),
+    "mails_refused": _("{count} given up"),
+    "tasks": in_context("status", "tasks"),
+    "task_done": _("{task}: done {age} ago"),
+    "task_failed": _("{task}: FAILED {age} ago ({result} {status}); journalctl -u hadir-central-{task}"),
+    "task_never": _("{task}: never ended yet"),
+    "days_ago": _("{count} d"),
+    "hours": _("{count} h"),
+    "minutes": _("{count} min"),
+    "seconds": _("{count} s"),
+}
+"""What ``status`` shows."""

@@ -5,24 +5,30 @@ import getpass
 import ipaddress
 import json
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from central.log import configure_logging
-from central.options import AsJson, Db, Policies, clock_of, system_now
+from central.operation.tasks import Tasks, read_tasks
+from central.options import AsJson, Db, Now, Policies, clock_of, system_now
 from central.registers.problems import printable
 from central.secret import SecretError, read_secret
-from central.settings import address_of, check_public
+from central.settings import address_of, check_loopback, check_public
 from central.sheets.settings import SettingsError
 from central.store import accesses
 from central.store.engine import Database
 from central.texts import Language
 from central.web.access import WITH_UNITS, Role
 from central.web.accounts import MAIL, NAME, Account, AccountFile, AccountsError, editing, read_accounts
+
+if TYPE_CHECKING:
+    from central.web.database import Source
 
 File = Annotated[Path, typer.Option("--accounts", metavar="FILE", help="The file of accounts (YAML).")]
 PasswordFile = Annotated[
@@ -251,6 +257,10 @@ def serve(
         typer.Option("--settings", metavar="FILE", help="Of sheets (YAML): signatories, leave codes, place."),
     ] = None,
     own_days: Annotated[bool, typer.Option("--own-days", help="Let accounts with the role person log in.")] = False,
+    metrics: Annotated[
+        str | None, typer.Option(metavar="ADDRESS:PORT", help="Where Prometheus reads /metrics; loopback only.")
+    ] = None,
+    tasks: Tasks = None,
 ) -> None:
     """Serve the pages for superiors, operators, the personnel agency and auditors, until SIGTERM or Ctrl-C.
 
@@ -300,8 +310,32 @@ def serve(
     tls = None if cert_file is None or key_file is None else Tls(cert_file, key_file)
     ours = f"{scheme}://{shown}:{port}/"
     addresses = ours if public is None else f"{public}/ by way of {ours}"
-    with listening:
+    with listening, _metrics(metrics, source, tasks, clock_of(context), db.parent):
         run(centre, site, tls, listening, lambda: print(addresses, flush=True))
+
+
+@contextmanager
+def _metrics(listen: str | None, source: "Source", tasks: Path | None, now: Now, folder: Path) -> Iterator[None]:
+    """Answer `/metrics` for the length of a block, where an address is given."""
+    if listen is None:
+        yield
+        return
+    from central.operation.metrics import Metrics, serve_metrics  # noqa: PLC0415 - of the extra `centre`, as the server
+
+    try:
+        host, port = address_of(check_loopback(listen))
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}.", param_hint="--metrics") from None
+    collector = Metrics(source.reading, lambda: read_tasks(tasks), version("hadir-gateway"), now, folder)
+    try:
+        port, close = serve_metrics(collector, host, port)
+    except OSError as error:
+        _refuse(f"{listen}: {error.strerror or error}; another program may use the port: choose another one, --metrics")
+    print(f"http://{f'[{host}]' if ':' in host else host}:{port}/metrics", flush=True)
+    try:
+        yield
+    finally:
+        close()
 
 
 def _address(listen: str) -> tuple[str, int]:
