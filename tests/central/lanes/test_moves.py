@@ -26,12 +26,12 @@ def test_a_site_moves_only_when_the_next_session_has_it() -> None:
     target = lane_of("a", 2)
     owner = 3 - target
     before = {"a": Site(owner, {owner: True})}
-    asked = {"a": Site(owner, {owner: True, target: False})}
+    requested = {"a": Site(owner, {owner: True, target: False})}
     ready = {"a": Site(owner, {owner: True, target: True})}
     moved = {"a": Site(target, {owner: True, target: True})}
 
     assert todo(target, 2, before, (), ()) == Todo(["a"], [], [], [])
-    assert todo(owner, 2, asked, {"a"}, {"a"}) == Todo([], [], [], [])
+    assert todo(owner, 2, requested, {"a"}, {"a"}) == Todo([], [], [], [])
     assert todo(owner, 2, ready, {"a"}, {"a"}) == Todo([], [], [("a", target)], [])
     assert todo(target, 2, moved, {"a"}, ()) == Todo([], [], [], ["a"])
     assert todo(owner, 2, moved, {"a"}, {"a"}) == Todo([], ["a"], [], [])
