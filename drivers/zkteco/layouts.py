@@ -161,6 +161,19 @@ class Records:
 
 _USUAL_STATES = frozenset((*range(6), 255))
 _USUAL_VERIFY = frozenset(range(31))
+LAST_YEAR = 2050
+"""No terminal's clock shows a later year: a punch of one is bytes read in the wrong layout."""
+
+
+def _is_possible(record: Record) -> bool:
+    """Return whether a decoded record may be a punch at all.
+
+    Padding decodes as time 0: a 16-byte record would score as two perfect records of 8 bytes. And no clock is ahead by
+    decades: such a time is made of other bytes, and the codes beside it prove nothing.
+    """
+    if isinstance(record, BadRecord):
+        return False
+    return record.local_time != FIRST_TIME and record.local_time.year <= LAST_YEAR
 
 
 def _plausibility(records: Iterable[Record]) -> float:
@@ -169,12 +182,9 @@ def _plausibility(records: Iterable[Record]) -> float:
     points = rows = 0
     for record in records:
         rows += 1
-        if isinstance(record, BadRecord):
+        if isinstance(record, BadRecord) or not _is_possible(record):
             continue
-        if record.local_time == FIRST_TIME:
-            # Padding decodes as time 0: a 16-byte record would score as two perfect records of 8 bytes.
-            continue
-        if 2005 <= record.local_time.year <= 2050:
+        if record.local_time.year >= 2005:
             points += 12
         elif record.local_time.year == 2000:
             # A reset clock; but small numbers of any kind, such as those a K40 sends as a log, decode to this year too.
@@ -190,6 +200,10 @@ def _plausibility(records: Iterable[Record]) -> float:
 
 SAMPLE_ROWS = 400
 """Rows scored when a layout is chosen, spread over the sample."""
+SAMPLE_RUN = 50
+"""Rows scored in succession. Every second row of 8 bytes of a log of 16 is a good punch, and the next one is none: in a
+wrong layout rows repeat after at most 49.
+"""
 MAX_NEW_SINCE_COUNT = 64
 """Punches possible between the count and the read."""
 MIN_PLAUSIBILITY = 0.75
@@ -198,8 +212,13 @@ MIN_PLAUSIBILITY_WITH_COUNT = 0.4
 """Threshold where the count supports a layout too; a log whose clock was never set reaches it."""
 COUNT_BONUS = 0.1
 """Added to the score of a layout that makes exactly the reported count, and to that of the incumbent."""
+LEAD = 0.02
+"""How much higher than the score of any other layout that of a new one must be: a wrong count may fit a layout in which
+the bytes are other punches, and in doubt none is decoded.
+"""
 INCUMBENT_MARGIN = 0.35
-"""How much more plausible than the incumbent, the layout found earlier, another must be, unless the count fits it only.
+"""How much more plausible than the incumbent, the layout found earlier, another must be, unless the count fits it only,
+and it is as plausible as a log without a count must be.
 A good log differs by more (but for one of 16 bytes that becomes that of an MA300: it is refused); a log of 8 bytes with
 bad records, reset clocks and odd codes can be more plausible as one of 16.
 """
@@ -222,14 +241,15 @@ class Sample(NamedTuple):
 
     def plausibility(self, layout: Layout) -> float:
         """Return how plausible the records are as punches in ``layout``, 0 to 1."""
-        return _plausibility(self._rows(layout))
+        return _plausibility(self.rows(layout))
 
-    def _rows(self, layout: Layout) -> Iterator[Record]:
+    def rows(self, layout: Layout) -> Iterator[Record]:
+        """Yield up to about :data:`SAMPLE_ROWS` records in ``layout``, in runs spread over the sample."""
         stride = layout.stride
         for piece in self.pieces:
             rows = len(piece) // stride
-            for row in range(0, rows, max(1, rows * len(self.pieces) // SAMPLE_ROWS)):
-                yield from layout.decode(bytes(piece[row * stride : (row + 1) * stride]))
+            for row in range(0, rows, SAMPLE_RUN * max(1, rows * len(self.pieces) // SAMPLE_ROWS)):
+                yield from layout.decode(bytes(piece[row * stride : min(row + SAMPLE_RUN, rows) * stride]))
 
 
 def plausible(sample: Sample, layout: Layout) -> bool:
@@ -269,16 +289,35 @@ class _Candidate:
         return self.sample.plausibility(self.layout)
 
     @property
+    def is_small(self) -> bool:
+        """Whether it makes so few records that a few bad ones make the plausibility meaningless."""
+        return self.sample.size // self.layout.stride <= SMALL_LOG
+
+    @property
     def score(self) -> float:
         return self.plausibility + COUNT_BONUS * (self.exact + self.incumbent)
 
     def accepted(self, incumbent: "_Candidate | None") -> bool:
         """Return whether the plausibility reaches the threshold, which an incumbent raises for the others."""
-        threshold = MIN_PLAUSIBILITY_WITH_COUNT if self.counted else MIN_PLAUSIBILITY
-        # A count that could be that of the incumbent, and of a few punches since, is no evidence for another layout.
-        if incumbent is not None and self is not incumbent and (incumbent.near or not self.exact):
-            threshold = max(threshold, INCUMBENT_MARGIN + incumbent.plausibility)
+        if incumbent is None or self is incumbent:
+            threshold = MIN_PLAUSIBILITY_WITH_COUNT if self.counted else MIN_PLAUSIBILITY
+        elif self.exact and not incumbent.near:
+            threshold = MIN_PLAUSIBILITY
+        else:  # a count that could be that of the incumbent, and of a few punches since, is no evidence for another
+            threshold = max(MIN_PLAUSIBILITY, INCUMBENT_MARGIN + incumbent.plausibility)
         return self.plausibility >= threshold
+
+    def outdone(self, candidates: "Iterable[_Candidate]") -> bool:
+        """Return whether another layout makes the log so plausible that this one must not be chosen.
+
+        Never for the incumbent where it makes the reported count: two independent findings agree.
+        """
+        others = [other for other in candidates if other is not self]
+        if self.incumbent:
+            return not self.exact and any(other.plausibility > self.plausibility + INCUMBENT_MARGIN for other in others)
+        # Below the bar of a layout without a count, no other may reach the bar of one with it: either may be meant.
+        rival = MIN_PLAUSIBILITY_WITH_COUNT if self.plausibility < MIN_PLAUSIBILITY else 1.0
+        return any(other.score + LEAD > self.score or other.plausibility >= rival for other in others)
 
 
 def choose_layout(sample: Sample, count: int | None, pinned: str | None = None, only: str | None = None) -> Layout:
@@ -293,12 +332,13 @@ def choose_layout(sample: Sample, count: int | None, pinned: str | None = None, 
         return LAYOUTS.get(only or pinned or "", LAYOUTS["40"])
     candidates = _candidates(sample, count, pinned, only)
     incumbent = next((candidate for candidate in candidates if candidate.incumbent), None)
-    near = [candidate for candidate in candidates if candidate.near]
+    contenders = [candidate for candidate in candidates if not candidate.outdone(candidates)]
+    near = [candidate for candidate in contenders if candidate.near]
     chosen = (
         _best(near, incumbent)
-        or _proven(candidates, count, pinned, only)
+        or _proven(candidates, pinned, only)
         or _small_incumbent(incumbent, only)
-        or _best(candidates, incumbent)
+        or _best(contenders, incumbent)
     )
     if chosen is None:
         tried = f"the layout {only} that is configured" if only else f"any of the layouts known ({', '.join(LAYOUTS)})"
@@ -328,27 +368,33 @@ def _best(candidates: Iterable[_Candidate], incumbent: _Candidate | None) -> _Ca
     return max(accepted, key=lambda candidate: candidate.score, default=None)
 
 
-def _proven(
-    candidates: Iterable[_Candidate], count: int | None, pinned: str | None, only: str | None
-) -> _Candidate | None:
+def _proven(candidates: Iterable[_Candidate], pinned: str | None, only: str | None) -> _Candidate | None:
     """Return the only candidate that makes the reported count, where this alone is proof; its records may all be bad.
 
-    It is proof for the layout found earlier, and in a small log, in which one bad record weighs much, for any layout
-    unless the incumbent is near the count too.
+    It is proof for the layout found earlier. For any other it is in a small log, in which one bad record weighs much,
+    where all records are bad, unless the incumbent is near the count too, or all are possible punches in another
+    layout: a wrong count then invents no punch.
     """
+    candidates = list(candidates)
     exact = [candidate for candidate in candidates if candidate.exact]
-    if len(exact) != 1 or not count:
+    if len(exact) != 1:
         return None
-    rivalled = any(candidate.incumbent and candidate.near for candidate in candidates)
-    small = count <= SMALL_LOG and not only and not rivalled
-    return exact[0] if exact[0].layout.name == pinned or small else None
+    (found,) = exact
+    if found.layout.name == pinned:
+        return found
+    sample = found.sample
+    rivalled = any(
+        (other.incumbent and other.near) or all(map(_is_possible, sample.rows(other.layout)))
+        for other in candidates
+        if other is not found
+    )
+    all_bad = all(isinstance(record, BadRecord) for record in sample.rows(found.layout))
+    return found if all_bad and found.is_small and not rivalled and not only else None
 
 
 def _small_incumbent(incumbent: _Candidate | None, only: str | None) -> _Candidate | None:
     """Return the layout found earlier where so few records, without a count that fits, prove no other."""
-    if incumbent is None or only or incumbent.sample.size // incumbent.layout.stride > SMALL_LOG:
-        return None
-    return incumbent
+    return incumbent if incumbent is not None and incumbent.is_small and not only else None
 
 
 def encode_record(

@@ -203,10 +203,14 @@ class ZktecoTerminal:
                     # It may be anything: how it reads must decide alone.
                     count = None
                 found = self._tail(table, start, count, layout) or self._whole_log(table, count, layout)
-            # So few rows may read well in two layouts, and a count older than the last punch decides for the wrong one.
+            # So few rows may read well in two layouts, and a count older than the last punch decides for the wrong one,
+            # or for neither.
             settled = layout or self._layout or count is None or table.records_size > SHORT_LOG
             if settled or not tries or count == self.sizes().records:
                 break
+        if isinstance(found, UnreadableLog):
+            with translated_errors(self._transport):  # adds the capture
+                raise found
         self._sizes = None  # the next reading is not to be judged by a count as old as this one
         self._slice = weakref.ref(found.slice)
         return Reading(
@@ -367,7 +371,8 @@ class ZktecoTerminal:
         part = table.slice(start * layout.stride)
         return _LogPart(part, layout, start) if layouts.plausible(part.sample(layout.stride), layout) else None
 
-    def _whole_log(self, table: Table, count: int | None, pinned: str | None) -> _LogPart:
+    def _whole_log(self, table: Table, count: int | None, pinned: str | None) -> _LogPart | UnreadableLog:
+        """Return the whole log; the error to raise where it fits no layout, since the count may be out of date."""
         part = table.slice()
         with suppress(wire.WireError):
             return _LogPart(part, layouts.choose_layout(part.sample(layouts.ALIGNMENT), count, pinned, self._layout), 0)
@@ -385,7 +390,7 @@ class ZktecoTerminal:
             else "write `layout:` if you know it, otherwise somebody must look at the bytes"
         )
         cut = f"; of {size} bytes the first {len(body)} are kept" if len(body) < size else ""
-        raise UnreadableLog(f"{reason}; {hint}{cut}", body)
+        return UnreadableLog(f"{reason}; {hint}{cut}", body)
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 import random
 import struct
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 import pytest
@@ -349,6 +351,72 @@ ODD_LOGS = {
     "reset clocks": (b"".join(short_record(row, row, reset=row % 2 == 1) for row in range(38)), (41, 30, 19)),
     "both": (b"".join(short_record(row, 20 + row, reset=row < 14) for row in range(38)), (41, 30, 19)),
 }
+
+
+def encoded_log(layout: str, rows: int, clock: str, codes: Sequence[int], seed: int) -> bytes:
+    """Encode a log by a clock that is ``right``, ``reset``, or by turns one of these or impossible (``any``)."""
+    chance = random.Random(seed)
+    body = b""
+    for row in range(rows):
+        shown = chance.choice(["right", "reset", "impossible"]) if clock == "any" else clock
+        moment = datetime(2000, 1, 1) if shown == "reset" else NOON  # noqa: DTZ001 - wall clock
+        moment += timedelta(seconds=60 * row + chance.randint(1, 50))
+        uid, state, verify = chance.randint(1, 400), chance.choice(codes), chance.choice(codes)
+        one = layouts.encode_record(
+            layout, pin=str(1000 + uid), uid=uid, moment=moment, state=state, verify=verify, index=row + 1
+        )
+        body += spoiled(one, layout, 1) if shown == "impossible" else one
+    return body
+
+
+def counts_of(body: bytes) -> st.SearchStrategy[int | None]:
+    """Return the counts that a terminal may report: none, any, and those that are right in one of the layouts."""
+    exact = {len(body) // layout.stride for layout in layouts.LAYOUTS.values() if len(body) % layout.stride == 0}
+    return st.none() | st.integers(0, 400) | st.sampled_from(sorted(exact))
+
+
+ROWS = st.integers(1, 12) | st.integers(13, 60)
+SEEDS = st.integers(0, 2**32)
+
+
+@given(st.sampled_from([*layouts.LAYOUTS]), ROWS, st.sampled_from(["right", "reset"]), SEEDS, st.data())
+def test_a_wrong_count_invents_no_punch(layout: str, rows: int, clock: str, seed: int, data: st.DataObject) -> None:
+    """Whatever is counted, a first reading is of the log's own layout or refused, with a reset clock too."""
+    body = encoded_log(layout, rows, clock, (0, 1), seed)
+    with suppress(WireError):
+        assert choose(body, data.draw(counts_of(body))).name == layout
+
+
+@given(
+    st.sampled_from([*layouts.LAYOUTS]),
+    ROWS,
+    st.sampled_from([("right", range(6)), ("right", range(256)), ("reset", range(6)), ("any", range(6))]),
+    SEEDS,
+    st.data(),
+)
+def test_a_wrong_count_does_not_displace_the_layout_found_earlier(
+    layout: str, rows: int, content: tuple[str, Sequence[int]], seed: int, data: st.DataObject
+) -> None:
+    """Whatever is counted, and whatever its records are, a log is read as before or refused; with its count, read."""
+    body = encoded_log(layout, rows, *content, seed)
+    with suppress(WireError):
+        assert choose(body, data.draw(counts_of(body)), layout).name == layout
+    assert choose(body, rows, layout).name == layout
+
+
+def test_two_records_of_a_reset_clock_counted_as_five() -> None:
+    """80 bytes are five records of 16 bytes too, all of them invented: of midnight, and of no person."""
+    body = encoded_log("40", 2, "reset", (0, 1), 1)
+    assert choose(body, 5, "40").name == "40"
+    with pytest.raises(WireError):
+        choose(body, 5)
+    assert choose(encoded_log("40", 2, "right", (0, 1), 1), 5).name == "40"
+
+
+def test_every_second_row_is_scored() -> None:
+    """A record of 16 bytes is a good one of an MA300 and eight bytes of padding: half of them are punches at most."""
+    rows = layouts.Sample.whole(office("16", 400))
+    assert rows.plausibility(layouts.LAYOUTS["8-ma300"]) < 0.6
 
 
 @pytest.mark.parametrize(("body", "counts"), ODD_LOGS.values(), ids=ODD_LOGS)

@@ -114,8 +114,7 @@ class TerminalAndGateway(RuleBasedStateMachine):
     way of verification of its own; repetitions are of the last record, of a log that loses nothing at its front), a
     person with one believable second on both sides of a clearing, and in a log that loses records at its front at all;
     a block purged of all but moments of a reset clock; an internal number given to somebody else before the punches of
-    its former owner were read; a wrong count with which two records of a reset clock are five of another layout, to
-    the byte. A log that was cleared and has as many records again looks as it did: only the nightly
+    its former owner were read. A log that was cleared and has as many records again looks as it did: only the nightly
     reading of the whole log tells, and until then the model asks for nothing.
     """
 
@@ -395,8 +394,6 @@ class TerminalAndGateway(RuleBasedStateMachine):
         """Visit the terminal, some seconds later."""
         self.monotonic_s += 30
         self.now += timedelta(seconds=1)
-        if self.terminal.layout == "40" and len(self.log) == 2 and all(key[1][:4] == "2000" for _, key in self.log):
-            self.behave()  # two records of 40 bytes counted as five are five of 16, and a reset clock denies nothing
         self.worker.visit()
 
     @rule(minutes=st.sampled_from([0, 11, 400]))
