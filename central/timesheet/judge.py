@@ -52,9 +52,24 @@ def _result(day: DayWork, known: Known, doubts: list[DayDoubt]) -> tuple[DayResu
     verdicts = classify_slots(day, known, doubts)
     status = day_status(verdicts)
     standing = standing_effects(day, doubts, known.punches, known.now) if doubts else []
-    lasting = [doubt for doubt in doubts if doubt.why not in STANDING] if doubts else doubts
+    lasting = _lasting(day, doubts, known.now) if doubts else doubts
     inputs = inputs_digest(day, known, lasting, standing, [status, *[verdict.status for verdict in verdicts]])
     return sum_day(day, verdicts, known, doubts, status, inputs), bool(standing)
+
+
+def _lasting(day: DayWork, doubts: list[DayDoubt], now: int) -> list[DayDoubt]:
+    """Return the doubts that enter the digest: those that touch a window which has ended.
+
+    A slot is open while its window lasts, whatever is in doubt: a terminal that is off at night brings no revision.
+    """
+    ended = [slot for slot in day.slots if slot.end < now]
+    if ended and day.flexi and day.arrival is not None:
+        ended.append(day.arrival)  # a doubt at the arrival moves the end
+    return [
+        doubt
+        for doubt in doubts
+        if doubt.why not in STANDING and any(doubt.start <= slot.end and doubt.end >= slot.start for slot in ended)
+    ]
 
 
 def _leave_order(leave: LeaveDay) -> tuple[object, ...]:

@@ -76,6 +76,21 @@ def test_a_missing_punch_is_no_violation_while_its_terminal_is_out(centre: Centr
     assert json.loads(centre.history("a", DAY)[-1].cause) == [{"kind": "outage"}]
 
 
+def test_an_outage_at_night_brings_no_revision_of_the_next_day(centre: Centre) -> None:
+    """A slot is open while its window lasts, whatever is in doubt; what is out at the window's end is a doubt then."""
+    centre.at(f"{DAY} 05:00")
+    before = len(centre.history("a", DAY))
+    lost, found = outage(centre, "05:10", "05:50")
+    for event, text in ((lost, "05:20"), (found, "05:55")):
+        centre.now = clock(text)
+        centre.receive(event)
+        centre.at(f"{DAY} {text}")
+    centre.at(f"{DAY} 11:00")
+    assert len(centre.history("a", DAY)) == before
+    day = centre.at(f"{DAY} 11:31").day("a", DAY)
+    assert doubts(day) == {("outage", "in")}, "the window had begun"
+
+
 def test_an_outage_whose_end_arrives_first_ends_there(centre: Centre) -> None:
     """Its begin, which comes later, opens nothing."""
     lost, found = outage(centre, "06:00", "09:00")
