@@ -29,6 +29,7 @@ PARTIAL = ".partial-"
 DATABASE, SUMS, ABOUT = "centre.db", "SHA256SUMS", "about.json"
 SPARE = 16 * 1024 * 1024
 """Bytes that are to stay free beside a copy."""
+_UNKNOWN = datetime.min.replace(tzinfo=UTC)
 _CHUNK = 1024 * 1024
 _LINE = re.compile(r"([0-9a-f]{64})  ((?:[\w.-]+/)*[\w.-]+)")
 
@@ -52,9 +53,18 @@ class Restored:
     """Files in place that differ from the copy's and were left as they are."""
 
 
-def newest(folder: Path) -> Path | None:
-    """Return the newest complete copy in a folder; raises OSError."""
-    return max(_complete(folder), default=None)
+def in_order(folder: Path, at: datetime) -> list[Path]:
+    """Return the complete copies in a folder, the newest last; raises OSError.
+
+    The order is that of the times in the copies, whatever their names. A copy of a time after ``at`` was made while the
+    clock was ahead: it is older than all others as far as anybody can say.
+    """
+
+    def age(copy: Path) -> tuple[bool, datetime, int, str]:
+        made = made_at(copy) or _UNKNOWN
+        return made <= at, made, len(copy.name), copy.name
+
+    return sorted(_complete(folder), key=age)
 
 
 def made_at(copy: Path) -> datetime | None:
@@ -103,15 +113,15 @@ def make(
     return folder / name, held
 
 
-def prune(folder: Path, keep: int, newest: Path) -> list[Path]:
+def prune(folder: Path, keep: int, newest: Path, at: datetime) -> list[Path]:
     """Remove the oldest complete copies of a folder until ``keep`` are left; return them. Raises CopyError.
 
-    ``newest`` stays, whatever the names say: copies of a time when the clock was ahead have later ones.
+    ``newest`` stays, whatever times the others state.
     """
     removed = []
     try:
         with _only_here(folder):
-            for copy in sorted(_complete(folder), key=lambda copy: (copy.name == newest.name, copy))[:-keep]:
+            for copy in sorted(in_order(folder, at), key=lambda copy: copy.name == newest.name)[:-keep]:
                 doomed = copy.rename(copy.with_name(f"{PARTIAL}{copy.name}"))  # never half a copy under its name
                 shutil.rmtree(doomed)
                 removed.append(copy)
@@ -129,13 +139,32 @@ def verify(copy: Path) -> Held:
         raise CopyError(f"{error}; take another copy") from error
 
 
-def restore(copy: Path, database: Path, others: Mapping[str, Path], at: datetime) -> Restored:
+def newest_valid(folder: Path, at: datetime) -> tuple[Path | None, Held | None, list[str]]:
+    """Return the newest copy in a folder that verifies, what it holds, and why newer ones were passed over.
+
+    Raises CopyError where the folder cannot be listed.
+    """
+    passed_over = []
+    try:
+        found = in_order(folder, at)
+    except OSError as error:
+        raise CopyError(f"{error.filename or folder}: {error.strerror}") from error
+    for copy in reversed(found):
+        try:
+            return copy, verify(copy), passed_over
+        except CopyError as error:
+            passed_over.append(str(error))
+    return None, None, passed_over
+
+
+def restore(copy: Path, database: Path, others: Mapping[str, Path], at: datetime, made: Held | None = None) -> Restored:
     """Put a copy in the place of the database, and other files where there is none.
 
-    What was the database is kept beside it. Raises CopyError and StoreError (StoreLocked where a process uses the
-    database); then everything is as it was.
+    What was the database is kept beside it. ``made``: what :func:`verify` found in the copy; it is verified where this
+    is left out. Raises CopyError and StoreError (StoreLocked where a process uses the database); then everything is as
+    it was.
     """
-    made = verify(copy)
+    made = verify(copy) if made is None else made
     sums = _sums(copy)
     create_folder(database.parent, 0o750)
     draft = Path(f"{database}.restoring")

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -15,7 +16,7 @@ from central.operation.messages import COPIES
 from central.options import AsJson, Db, InLanguage, Policies, clock_of, settings_path
 from central.registers.problems import printable
 from central.settings import SettingsError, load_settings
-from central.store.copies import ENTERED
+from central.store.copies import ENTERED, Held
 from central.texts import Language
 
 _Accounts = Annotated[Path | None, typer.Option("--accounts", metavar="FILE", help="The file of accounts.")]
@@ -60,7 +61,7 @@ def backup(
     others = {name: path for name, path in _others(context, accounts, policies, named).items() if path.exists()}
     try:
         copy, held = copies.make(db, to, others, clock_of(context)())
-        removed = copies.prune(to, keep, copy) if keep else []
+        removed = copies.prune(to, keep, copy, clock_of(context)()) if keep else []
     except copies.CopyError as error:
         _refuse(error)
     if as_json:
@@ -77,7 +78,7 @@ def restore(
     source: Annotated[
         Path,
         typer.Argument(
-            metavar="FROM", exists=True, file_okay=False, help="A copy, or the folder of copies: the newest."
+            metavar="FROM", exists=True, file_okay=False, help="A copy, or a folder of copies: the newest sound one."
         ),
     ],
     accounts: _Accounts = None,
@@ -91,13 +92,12 @@ def restore(
 
     Pemulihan. Accounts, settings and policies are put back only where they are missing.
     """
-    copy = source if (source / copies.SUMS).is_file() else copies.newest(source)
-    if copy is None:
-        _refuse(COPIES["none"].into(lang, folder=source))
+    at = clock_of(context)()
+    copy, made = _chosen(source, at, lang)
     named = {"sheets.yaml": settings, "mail.yaml": mail_file, "retention.yaml": retention_file}
     others = _others(context, accounts, policies, named)
     try:
-        done = copies.restore(copy, db, others, clock_of(context)())
+        done = copies.restore(copy, db, others, at, made)
     except copies.CopyError as error:
         _refuse(error)
     print(COPIES["restored"].into(lang, database=db, copy=copy, events=done.made.events))
@@ -110,6 +110,21 @@ def restore(
     for path in _secrets(context):
         print(COPIES["secret"].into(lang, file=path))
     print(COPIES["start"].into(lang))
+
+
+def _chosen(source: Path, at: datetime, language: Language) -> tuple[Path, Held | None]:
+    """Return the copy that is meant, and what it holds where that is known already; name those that are not sound."""
+    if (source / copies.SUMS).is_file():
+        return source, None
+    try:
+        copy, made, passed_over = copies.newest_valid(source, at)
+    except copies.CopyError as error:
+        _refuse(error)
+    for reason in passed_over:
+        print(printable(COPIES["passed_over"].into(language, reason=reason)), file=sys.stderr)
+    if copy is None:
+        _refuse(COPIES["none"].into(language, folder=source))
+    return copy, made
 
 
 def _missing(done: copies.Restored, copy: Path, language: Language) -> Iterator[str]:

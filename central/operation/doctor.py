@@ -154,7 +154,7 @@ def _disk(settings: Settings) -> Iterator[Step]:
 def _backup(settings: Settings, now: datetime) -> Step:
     folder = settings.backups
     try:
-        newest = copies.newest(folder)
+        newest = next(reversed(copies.in_order(folder, now)), None)
     except OSError as error:
         return warned("centre", "copies_hidden", folder=folder, reason=error.strerror)
     if newest is None:
@@ -163,9 +163,7 @@ def _backup(settings: Settings, now: datetime) -> Step:
     if made is None:
         return warned("centre", "no_copy", folder=folder)
     age = now - made
-    judge = (
-        passed if abs(age) < BACKUP_AGE else warned
-    )  # a copy of a time when the clock was ahead hides all later ones
+    judge = passed if abs(age) < BACKUP_AGE else warned  # of a time ahead: there is no other
     return judge(
         "centre", "copy" if judge is passed else "old_copy", copy=newest.name, hours=int(age.total_seconds() // 3600)
     )
@@ -264,6 +262,10 @@ def _evidence(found: Survey) -> Iterator[Step]:
     yield passed("evidence", "gateways", count=found.gateways)
     if found.away:
         yield warned("evidence", "away", names=_listed(found.away))
+    if found.out_of_contact:
+        yield warned("evidence", "out_of_contact", names=_listed(found.out_of_contact))
+    if found.gone:
+        yield warned("evidence", "gone", count=found.gone)
     if found.missing:
         yield warned("evidence", "missing", count=found.missing)
     if found.unread:

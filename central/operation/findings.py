@@ -188,6 +188,21 @@ FINDINGS: Mapping[str, tuple[Text, Text | None]] = {
         ),
     ),
     "away": (_("gateways offline: {names}"), _("Look at their power and network; what they record is sent later.")),
+    "out_of_contact": (
+        _("gateways out of contact since the receiver had no connection to the broker: {names}"),
+        _(
+            "They have sent nothing since, and verdicts of people at terminals without a log are provisional. A "
+            "gateway that runs ends this within two minutes once its clock is synchronised (`timedatectl` there); one "
+            "that is gone: `hadir-central serial assign`, or a decision `out_of_use`."
+        ),
+    ),
+    "gone": (
+        _("events whose content was removed at the gateway before it arrived here: {count}"),
+        _(
+            "`hadir-central report` says which. One may have been a punch at a terminal without a log: enter what "
+            "people can show as corrections."
+        ),
+    ),
     "missing": (
         _("events that are missing: {count}"),
         _("Gateways send them again when they are there; `hadir-central report` says which."),

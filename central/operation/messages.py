@@ -61,7 +61,8 @@ COMMENTS = {
 COPIES = {
     "made": _("OK: {copy}: {events} events of {streams} streams, verified by reading them again"),
     "removed": _("older copies removed: {copies}"),
-    "none": _("{folder}: no complete copy in it"),
+    "none": _("{folder}: no complete copy in it that is as it was written"),
+    "passed_over": _("passed over: {reason}"),
     "restored": _("OK: {database} is the copy {copy} now: {events} events"),
     "aside": _("What was there is kept: {file}. It holds people's data; remove it when it is no longer needed."),
     "unknown": _("Not in the copy: what was received and entered after {made}. Gateways send their part again."),

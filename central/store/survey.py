@@ -22,6 +22,10 @@ class Survey:
     gateways: int
     away: tuple[str, ...]
     """Gateways that are offline."""
+    out_of_contact: tuple[str, ...]
+    """Other gateways that have not shown that they run since the centre last had no connection to the broker."""
+    gone: int
+    """Events whose content is neither here nor at their gateway any more."""
     missing: int
     """Events that current streams lack."""
     unread: tuple[str, ...]
@@ -65,6 +69,12 @@ def survey(connection: Connection, now: datetime) -> Survey:
         away=names(
             "SELECT name FROM gateway WHERE id IN (SELECT gateway FROM offline WHERE online IS NULL) ORDER BY name"
         ),
+        out_of_contact=names(
+            "SELECT name FROM gateway "
+            "WHERE id IN (SELECT gateway FROM away WHERE ended IS NULL AND marked IS NOT NULL) "
+            "AND id NOT IN (SELECT gateway FROM offline WHERE online IS NULL) ORDER BY name"
+        ),
+        gone=count("SELECT count(*) FROM (SELECT DISTINCT stream, sequence FROM gone) AS places"),
         missing=count("SELECT sum(gap.last - gap.first + 1) FROM gap JOIN gateway ON gateway.stream = gap.stream"),
         unread=_unread(connection, now),
         rejected=count("SELECT coalesce((SELECT sum(times) FROM rejected), 0)"),

@@ -1,8 +1,8 @@
 """The digest of a day's inputs: equal digests have equal verdicts, so that nothing needs to be written again. Pure.
 
 It covers what touches the day's windows: plan, policy, leave, orders, doubts, and each punch with the slot that claimed
-it; that slot may be a neighbour's, which is how the neighbours enter. The status enters as time does not. ``doubts`` are
-those of windows that have ended.
+it; that slot may be a neighbour's, which is how the neighbours enter. The status enters as time does not. The doubts
+are those of windows that have ended.
 """
 
 import json

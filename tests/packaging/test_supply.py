@@ -174,3 +174,13 @@ def test_offices_get_nothing_that_only_the_demo_needs() -> None:
             for architecture in architectures:
                 assert not Target.of(package, release, architecture).extras & {"demo", "dev"}
     assert locked(LOCK).keys() >= supply.SOURCE_ONLY
+
+
+def test_a_package_that_takes_files_over_breaks_the_one_that_had_them_but_not_the_present_one() -> None:
+    """Without Breaks the older package would stay, without its files; both present packages go together."""
+    for package in ("hadir", "hadir-central"):
+        lines = (ROOT / "packaging" / "debian" / package / "control").read_text("utf-8").splitlines()
+        fields = {name: value for name, _, value in (line.partition(": ") for line in lines)}
+        assert fields.get("Breaks") == fields.get("Replaces")
+        for version in re.findall(r"<< ([^)]+)\)", fields.get("Breaks", "")):
+            assert version == f"{PROJECT['version']}-1~"

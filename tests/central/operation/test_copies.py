@@ -276,3 +276,28 @@ def test_a_copy_from_when_the_clock_was_ahead_displaces_no_new_one(tmp_path: Pat
     kept = Path(json.loads(output)["copy"])
     assert set(to.iterdir()) == {kept}
     assert kept not in (ahead, new)
+
+
+def test_a_folder_of_copies_gives_its_newest_sound_one(tmp_path: Path) -> None:
+    """One states a time ahead, one was harmed, one has a name from before: the sound one in between is put back."""
+    db, to = filled(tmp_path, 3), tmp_path / "to"
+    ahead = copied(db, to)
+    about = json.loads((ahead / "about.json").read_text())
+    (ahead / "about.json").write_text(json.dumps(about | {"made": "2099-01-01T00:00:00+00:00"}))
+    resum(ahead, "about.json")
+    ahead.rename(to / "centre-20990101T000000Z")
+    db.unlink()
+    sound = copied(filled(tmp_path, 4), to).rename(to / "centre-20200101T000000Z")
+    about = json.loads((sound / "about.json").read_text())
+    (sound / "about.json").write_text(json.dumps(about | {"made": "2026-01-01T00:00:00+00:00"}))
+    resum(sound, "about.json")
+    harmed = copied(db, to)
+    os.truncate(harmed / "centre.db", 40_000)
+    code, output = central("restore", to, "--db", db)
+    assert (code, str(sound) in output, f"passed over: {harmed}" in output) == (0, True, True), output
+    assert len(held(db)) == 4
+    shutil.rmtree(sound)
+    (to / "centre-20990101T000000Z" / "SHA256SUMS").write_text("x")
+    code, output = central("restore", to, "--db", db)
+    assert (code, output.count("passed over"), "no complete copy in it" in output) == (1, 2, True), output
+    assert len(held(db)) == 4

@@ -18,14 +18,16 @@ from central.operation.findings import FINDINGS
 from central.operation.steps import Step
 from central.policy.load import SHIPPED
 from central.settings import load_settings
-from central.store import mails
+from central.store import Message, Store, contact, mails
 from central.store.engine import Database
 from central.store.mails import New
+from central.store.survey import survey
 from central.web.access import Role
 from central.web.accounts import Account, editing
 from central.web.passwords import hash_password
 from tests import command
 from tests.broker import WAIT_S, Broker, eventually, free_port
+from tests.central.sealing import GATEWAY, Source, batch
 from tests.central.test_cli import environment
 from tests.central.test_cli import running as inbox
 
@@ -216,6 +218,24 @@ def test_certificates_are_judged_by_their_end_and_their_authority(tmp_path: Path
     }
     with pytest.raises((ssl.SSLError, OSError)):
         certificate_in(str(tmp_path / "none.pem"), short[1])
+
+
+def test_evidence_that_is_gone_and_gateways_without_a_sign_are_named(tmp_path: Path) -> None:
+    """Content that a gateway had removed before it was requested again may have been a punch."""
+    store, source = Store(tmp_path / "centre.db"), Source()
+    store.begin_contact()
+    pruned = source.punch(1)
+    store.ingest([Message(f"{GATEWAY}/batch", batch(source.forget(pruned)))])
+    store.lose_contact()
+    later = datetime.now(UTC) + timedelta(minutes=2)
+    with store.database.writing() as connection:
+        contact.advance(connection, later)
+    with store.database.reading() as connection:
+        steps = {step.finding: step.values for step in doctor._evidence(survey(connection, later))}
+    store.close()
+    assert steps["gone"] == {"count": 1}
+    assert steps["out_of_contact"] == {"names": GATEWAY}
+    assert "away" not in steps
 
 
 def test_every_finding_in_the_way_has_a_remedy() -> None:

@@ -10,6 +10,7 @@ from sqlalchemy import select
 
 from central.store import Message
 from central.store.contact import AWAY, CONTACT
+from central.store.survey import survey
 from tests.central.store.office import Centre
 from tests.central.store.test_offline import OUT, known_then, state
 from tests.central.timesheet.test_recompute_doubts import DAY, clock, doubts, utc_text
@@ -102,6 +103,8 @@ def test_silence_ends_nothing(centre: Centre) -> None:
         kept(centre, text, connected=True)
     assert kept(centre, "23:59:30", connected=True) == OUT
     assert not centre.day("a", DAY)["absent"]
+    with centre.database.reading() as connection:
+        assert survey(connection, centre.now).out_of_contact == (centre.source.gateway,)
 
 
 @pytest.mark.parametrize("shown", ["event", "birth", "watermark", "info"])
