@@ -144,7 +144,7 @@ def newest_valid(folder: Path, at: datetime) -> tuple[Path | None, Held | None, 
 
     Raises CopyError where the folder cannot be listed.
     """
-    passed_over = []
+    passed_over: list[str] = []
     try:
         found = in_order(folder, at)
     except OSError as error:
