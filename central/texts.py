@@ -58,6 +58,17 @@ class Text(str):
         return text.format_map({name: into(value, language) for name, value in values.items()}) if values else text
 
 
+class Count(int):
+    """A number of things: in texts its thousands are grouped as the language does."""
+
+    __slots__ = ()
+
+    def into(self, language: Language) -> str:
+        """Return the digits in a language: 1,234 or 1.234."""
+        grouped = f"{int(self):,}"
+        return grouped.replace(",", ".") if language is Language.INDONESIAN else grouped
+
+
 class Listed(str):
     """Words with commas between them, in English as a string; each is translated by itself."""
 

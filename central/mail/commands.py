@@ -3,14 +3,16 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from central.log import configure_logging
-from central.mail.making import mails_due
+from central.mail.making import address_of, mails_due
 from central.mail.messages import message
 from central.mail.sending import Outcome, Sending
 from central.mail.settings import MailSettingsError, Settings, load_settings
@@ -20,10 +22,12 @@ from central.policy.office import OfficePolicies
 from central.registers.problems import printable
 from central.store import mails
 from central.store.engine import Database, utc
-from central.texts import Language
+from central.texts import Count, Language
 from central.web.accounts import AccountsError, read_accounts
 
 app = typer.Typer(no_args_is_help=True, help="Mails: a daily digest to superiors, alarms to operators; counts only.")
+
+NOT_DUE = "the account is not due this mail any more"
 
 SettingsFile = Annotated[
     Path | None,
@@ -35,6 +39,10 @@ Accounts = Annotated[Path, typer.Option("--accounts", metavar="FILE", help="The 
 def _refuse(text: str) -> NoReturn:
     print(printable(f"hadir-central: {text}"), file=sys.stderr)
     raise typer.Exit(1)
+
+
+def _counted(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: Count(value) if isinstance(value, int) else value for name, value in values.items()}
 
 
 def _settings(file: Path | None) -> Settings:
@@ -69,15 +77,14 @@ def run(
     with closing(Database(db)) as database:
         with database.reading() as connection:
             due = list(mails_due(connection, known, OfficePolicies(policies), found, now()))
-        made = 0
-        if due:
-            with database.writing() as connection:
-                made = mails.add(connection, due, utc(now()))
+        with database.writing() as connection:
+            made = mails.add(connection, due, utc(now()))
+            mails.readdress(connection, partial(address_of, {one.name: one for one in known}), NOT_DUE)
         try:
             outcome: Outcome = Sending(database, found.server, found.sender, now).run()
         except MailSettingsError as error:
             _refuse(str(error))
-    print(message("mail_made", lang, made=made, **outcome._asdict()))
+    print(message("mail_made", lang, made=Count(made), **_counted(outcome._asdict())))
     if outcome.refused:
         raise typer.Exit(1)
 
@@ -117,7 +124,7 @@ def status(db: Db, lang: InLanguage = Language.ENGLISH, as_json: AsJson = False)
         print(json.dumps(found._asdict(), indent=2))
         return
     last = message("mail_never", lang) if found.last_sent is None else print_moment(found.last_sent, None)
-    print(message("mail_counts", lang, last=last, **found._asdict()))
+    print(message("mail_counts", lang, last=last, **_counted(found._asdict())))
     if found.last_failure is not None:
         print(printable(message("mail_failure", lang, failure=found.last_failure)))
 
@@ -127,4 +134,4 @@ def retry(db: Db, lang: InLanguage = Language.ENGLISH) -> None:
     """Let the next run try every mail that was not sent, also those given up. Coba kirim lagi."""
     with closing(Database(db)) as database, database.writing() as connection:
         count = mails.retry(connection)
-    print(message("mail_retried", lang, mails=count))
+    print(message("mail_retried", lang, mails=Count(count)))

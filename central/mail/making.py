@@ -15,14 +15,18 @@ from central.policy.office import OfficePolicies
 from central.registers.lookup import zone_of
 from central.reports.days import COUNTED, Judged, states
 from central.reports.on_date import judged_on
-from central.store import marks, offline, recorded, terminals
+from central.store import closings, offline, recorded, terminals
 from central.store.mails import New
 from central.store.registers import Registers
 from central.store.terminals import FOREVER
+from central.texts import Count
+from central.timesheet.affected import read_of
 from central.timesheet.clock import DAY_S, midnight
 from central.web.access import Role
 from central.web.accounts import Account
 
+WAITS = timedelta(hours=2)
+"""So long after its time a digest waits for changes that are not judged yet; then it goes, and says so."""
 MAX_NAME = 80
 """Characters of a unit's name in a mail."""
 
@@ -30,7 +34,11 @@ MAX_NAME = 80
 class _Place(NamedTuple):
     """Where people of an operator's units are enrolled."""
 
+    people: tuple[str, ...]
+    """Their keys."""
+    units: frozenset[str]
     sites: frozenset[str]
+    serials: frozenset[str]
     gateways: tuple[str, ...]
     terminals: frozenset[tuple[str, str]]
     """Gateway and name."""
@@ -50,6 +58,15 @@ def mails_due(
             yield from _alarms(connection, account, settings, now)
 
 
+def address_of(accounts: Mapping[str, Account], kind: str, account: str, subject_of: str) -> str | None:
+    """Return where a mail goes that was made before: None where its account is not due it any more. Pure."""
+    found = accounts.get(account)
+    if found is None:
+        return None
+    due = found.role is Role.OPERATOR if kind == "alarm" else found.role is Role.SUPERIOR and subject_of in found.units
+    return found.mail if due else None
+
+
 # --- digests ------------------------------------------------------------------------------------------------------
 
 
@@ -64,7 +81,8 @@ def _digests(
     registers = Registers(connection)
     for unit in account.units:
         local = now.astimezone(_zone(registers, unit))
-        if local.time() < time.fromisoformat(settings.digest_from):
+        since = datetime.combine(local.date(), time.fromisoformat(settings.digest_from), local.tzinfo)
+        if local < since:
             continue
         on = local.date() - timedelta(days=1)
         rows = registers.rows("units", [f"unit:{unit}"], on, on)
@@ -74,22 +92,39 @@ def _digests(
             judged[unit, on] = judged_on(connection, unit, on, policies)
         if all(states(one) <= {"no_duty", "none"} for one in judged[unit, on]):
             continue  # a day without demanded presence
+        waiting, _ = closings.marks_touching(connection, on, on, [one.person for one in judged[unit, on]])
+        if waiting and local < since + WAITS:
+            continue  # the next run makes it
         link = f"{settings.pages}/today/{quote(unit, safe='/')}?{urlencode({'date': on.isoformat()})}"
-        yield digest(account, unit, rows[-1].record.name, on, judged[unit, on], link, settings.least_people)
+        name = rows[-1].record.name
+        yield digest(account, unit, name, on, judged[unit, on], link, settings.least_people, waiting=waiting)
 
 
 def digest(
-    account: Account, unit: str, name: str, on: date, days: Sequence[Judged], link: str, least_people: int
+    account: Account,
+    unit: str,
+    name: str,
+    on: date,
+    days: Sequence[Judged],
+    link: str,
+    least_people: int,
+    *,
+    waiting: int = 0,
 ) -> New:
-    """Return the digest of a unit's date for an account: how many people are what, and where to look. Pure."""
+    """Return the digest of a unit's date for an account: how many people are what, and where to look. Pure.
+
+    ``waiting``: changes that may concern the date and are not judged yet.
+    """
     language = account.language
     shown = one_line(name)
     found = Counter(state for one in days for state in states(one))
     if len(days) < least_people:
         lines = [message("digest_few", language, unit=shown, date=on.isoformat(), least=least_people)]
     else:
-        lines = [message("digest_head", language, unit=shown, date=on.isoformat(), people=len(days)), ""]
+        lines = [message("digest_head", language, unit=shown, date=on.isoformat(), people=Count(len(days))), ""]
         lines += [f"{found[state]:6}  {COUNTS[state].into(language)}" for state in COUNTED if found[state]]
+    if waiting:
+        lines += ["", message("digest_waiting", language, count=Count(waiting))]
     lines += [
         "",
         message("digest_more", language, link=link),
@@ -130,7 +165,7 @@ def alarms(account: Account, on: date, counts: Mapping[str, int], link: str) -> 
     language = account.language
     for code, count in counts.items():
         if count:
-            what = message(f"alarm_{code}", language, count=count)
+            what = message(f"alarm_{code}", language, count=Count(count))
             lines = [f"{what}.", "", message("alarm_more", language, link=link), ""]
             lines += [message("alarm_foot", language, account=account.name)]
             subject, text = message("alarm_subject", language, what=what), "\n".join(lines) + "\n"
@@ -146,14 +181,33 @@ def alarms_of(connection: Connection, units: Collection[str], now: datetime, on:
         for one in terminals.incidents(connection, place.gateways, begin, second + DAY_S)
         if one.kind in ("lost", "found") and one.end >= FOREVER and (one.gateway, one.terminal) in place.terminals
     }
+    _, aside = closings.marks_touching(connection, date.min, date.max, place.people)
     yesterday = on - timedelta(days=1)
     unknown = recorded.unattributed(connection, place.sites, yesterday, yesterday)
     return {
         "offline": len({one.gateway for one in offline.offline(connection, place.gateways, second)}),
         "out": len(out),
         "pins": len({(one.serial, one.pin) for one in unknown}),
-        "failed": marks.numbers(connection)[1],
+        "failed": sum(_may_concern(subject, place) for subject, *_ in aside),
     }
+
+
+def _may_concern(subject: str, place: _Place) -> bool:
+    """Return whether a change may concern people of a place; what is about no place of its own may concern all."""
+    reading = read_of(subject)
+    if reading is not None:
+        return reading.site in place.sites
+    kind, _, key = subject.partition(":")
+    key = key.partition(" ")[0]
+    match kind:
+        case "unit":
+            return key in place.units
+        case "site":
+            return key in place.sites
+        case "terminal" | "awaited":
+            return key in place.serials
+        case _:
+            return True
 
 
 def _place_of(connection: Connection, units: Collection[str], on: date) -> _Place:
@@ -167,7 +221,14 @@ def _place_of(connection: Connection, units: Collection[str], on: date) -> _Plac
     devices = terminals.devices(connection, recorded.gateways_at(connection, sites), serials)
     names = dict.fromkeys((*recorded.gateways_at(connection, sites), *(one.gateway for one in devices)))
     sites |= {one.gateway.partition("/")[0] for one in devices}
-    return _Place(frozenset(sites), tuple(names), frozenset((one.gateway, one.name) for one in devices))
+    return _Place(
+        people=tuple(row.record.key for row in people),
+        units=frozenset(one.removeprefix("unit:") for one in below),
+        sites=frozenset(sites),
+        serials=frozenset(serials.union(one.serial for one in devices)),
+        gateways=tuple(names),
+        terminals=frozenset((one.gateway, one.name) for one in devices),
+    )
 
 
 def one_line(name: str) -> str:

@@ -9,6 +9,7 @@ MESSAGES: Mapping[str, Text] = {
     "digest_subject": _("Attendance {unit}, {date}"),
     "digest_head": _("{unit}, {date}: {people} people"),
     "digest_few": _("{unit}, {date}: fewer than {least} people, so no counts are sent."),
+    "digest_waiting": _("{count} changes wait to be judged; counts may change. The page shows what is known now."),
     "digest_more": _("Who, and why: {link}"),
     "digest_foot": _(
         "Counts only; no mail names a person. Provisional and open verdicts cut nothing. Sent by Hadir, because the "

@@ -1,6 +1,6 @@
 """Mails in the database: each is made once for its kind, account, unit and day, tried until it is sent, and kept."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, NamedTuple
 
 from sqlalchemy import BigInteger, Connection, UniqueConstraint, and_, func, select, update
@@ -84,6 +84,20 @@ def add(connection: Connection, mails: Iterable[New], made: str) -> int:
         values = {**mail._asdict(), "made": made, "attempts": 0, "next_at": 0}
         added += connection.execute(insert_missing(MAIL), values).rowcount
     return added
+
+
+def readdress(connection: Connection, address_of: Callable[[str, str, str], str | None], why: str) -> None:
+    """Give the mails that wait their present addresses; those without one any more are given up.
+
+    ``address_of`` takes kind, account, and unit or code. When a mail is tried next stays as it is.
+    """
+    columns = MAIL.c.id, MAIL.c.kind, MAIL.c.account, MAIL.c.subject_of, MAIL.c.address
+    for number, kind, account, subject_of, address in connection.execute(select(*columns).where(_WAITS)).all():
+        present = address_of(kind, account, subject_of)
+        if present is None:
+            refuse(connection, number, why)
+        elif present != address:
+            connection.execute(update(MAIL).where(MAIL.c.id == number).values(address=present, attempts=0))
 
 
 def claim(connection: Connection, now: int, until: int) -> Waiting | None:

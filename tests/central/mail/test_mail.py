@@ -6,9 +6,11 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,16 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from typer.testing import CliRunner
 
 from central.cli import app
-from central.mail.making import alarms, digest
+from central.mail.making import address_of, alarms, digest, mails_due
 from central.mail.sending import IN_A_ROW, WAITS_S, Outcome, Sending
-from central.mail.settings import MailSettingsError, Server, load_settings
+from central.mail.settings import MailSettingsError, Server, Settings, load_settings
+from central.policy.office import OfficePolicies
 from central.reports.days import Judged
-from central.store import mails
+from central.store import mails, marks
+from central.store.engine import utc
 from central.store.mails import New
 from central.texts import Language
+from central.timesheet.affected import Mark, Reading, read_key
 from central.web.access import Role
 from central.web.accounts import Account
 from tests.authority import Authority, Certificate
@@ -304,6 +309,44 @@ def test_a_day_of_the_office(tmp_path: Path, office: Office, authority: Authorit
         run("run")
         assert len(office.taken) == 5  # nobody was to be there on Sunday
         assert "5 sent" in run("status")
+    centre.close()
+
+
+def test_a_digest_waits_for_changes_that_are_not_judged_and_goes_where_its_account_is_now(tmp_path: Path) -> None:
+    """For two hours, then it says how many wait. An address or a role that changed counts until a mail is sent."""
+    centre = Centre(tmp_path, datetime(2026, 8, 30, 20, tzinfo=UTC))
+    centre.enter_office()
+    accounts = {one.name: one for one in (account(), replace(account(Role.OPERATOR), name="staff"))}
+    settings = Settings(pages="https://presensi.example.go.id", least_people=2)
+
+    def due() -> dict[str, New]:
+        with centre.database.reading() as connection:
+            found = mails_due(connection, accounts.values(), OfficePolicies(POLICIES), settings, centre.now)
+            return {one.kind: one for one in found}
+
+    centre.at("2026-09-02 08:01")
+    assert "digest" in due()
+    centre.punched("1001", "2026-09-01 07:45:00")
+    assert "digest" not in due()
+    centre.now += timedelta(hours=2)
+    assert "changes wait to be judged" in due()["digest"].text
+    with centre.database.writing() as connection:
+        for subject in ("person:elsewhere", "unit:elsewhere", "terminal:X9 1", read_key(Reading("x-1", "X9", "1", 0))):
+            marks.mark(connection, [Mark(subject, date(2026, 9, 1), date(2026, 9, 1))], {"kind": "x"}, utc(NOW))
+        for one in marks.waiting(connection, 9):
+            marks.set_aside(connection, one.id, "x")
+    assert (due()["alarm"].subject_of, due()["alarm"].subject) == (
+        "failed",
+        "Attendance: 2 changes could not be judged",
+    )
+    with centre.database.writing() as connection:
+        mails.add(connection, due().values(), utc(NOW))
+        accounts["chief"] = replace(accounts["chief"], mail="new@example.go.id")
+        accounts["staff"] = replace(accounts["staff"], role=Role.SUPERIOR)
+        mails.readdress(connection, partial(address_of, accounts), "not due")
+        assert mails.claim(connection, 1, 2).address == "new@example.go.id"  # type: ignore[union-attr]  # there is one
+        assert mails.claim(connection, 1, 2) is None
+    assert counts(centre)[:3] == (1, 1, 1)
     centre.close()
 
 
