@@ -190,6 +190,7 @@ MESSAGES: Mapping[str, Text] = {
     "try_person": _("person"),
     "try_when": _("date or period"),
     "try_period": _("period from {date}"),
+    "try_digest": _("SHA-256 of all results: {digest}"),
     "try_differing": _("people: {people}, of them with a difference: {differing}"),
     "try_late": _("late {count} min"),
     "try_early": _("early {count} min"),
