@@ -18,6 +18,7 @@ from central.store.registers import Registers
 from central.timesheet.affected import REACH
 from central.timesheet.facts import WIDE, Facts, extent_of, padded
 from central.timesheet.model import DayResult
+from central.timesheet.outcome import counts_of_days
 from central.timesheet.stored import dump_day
 from central.timesheet.totals import Totals, period_of, total, work_order
 
@@ -142,7 +143,7 @@ def _side(days: list[DayResult], part: Part, policy: Policy) -> Side:
     content = sha256()
     for day in days:
         content.update(dump_day(day).encode() + b"\n")
-    totals = {part.period[0]: total(part.period, days, policy.on)}
+    totals = {part.period[0]: total(part.period, counts_of_days(days), policy.on)}
     kept = {day.date: day for day in days} if part.with_days else {}
     return Side(kept, totals, {part.period[0]: content.hexdigest()})
 
