@@ -13,6 +13,7 @@ from sqlmodel import Field
 
 from central.store.engine import KEY, Row, encode, insert_many, listed, table
 from central.store.marks import AFFECTED
+from central.store.numbers import unused_number
 from central.store.results import RESULT
 
 
@@ -151,9 +152,9 @@ def add(
     adjustments: Sequence[StoredAdjustment],
 ) -> int:
     """Store a closing with its totals and adjustments; return its number."""
-    values = {**closing, "digest": digest_of(totals, adjustments)}
+    number = unused_number(connection, CLOSING.c.id)
+    values = {"id": number, **closing, "digest": digest_of(totals, adjustments)}
     connection.execute(insert(CLOSING).values(**values))
-    number = int(connection.execute(select(func.max(CLOSING.c.id))).scalar_one())
     if totals:
         insert_many(connection, CLOSED, (*ClosedTotal._fields, "closing"), [(*one, number) for one in totals])
     if adjustments:
@@ -178,7 +179,7 @@ def find(connection: Connection, number: int) -> Closing | None:
 
 def listing(connection: Connection, units: Iterable[str] | None = None) -> list[Closing]:
     """Return the closings of units, or all, in the order in which they were made."""
-    query = select(CLOSING).order_by(CLOSING.c.id)
+    query = select(CLOSING).order_by(CLOSING.c.entered, CLOSING.c.id)
     if units is not None:
         query = query.where(listed(CLOSING.c.unit, units))
     return [_closing(row) for row in connection.execute(query)]

@@ -272,7 +272,7 @@ def results_due(connection: Connection, until: date, held: Held, month: str, *, 
 def requests_due(connection: Connection, until: date, held: Held, *, take: bool) -> Taken:
     """Delete decided requests with their steps, and notes on days, that were last written until a date.
 
-    The newest of each stays, so that no number is given twice. What an approval entered stays in its register.
+    The newest note stays, so that no number is given twice. What an approval entered stays in its register.
     """
     before = next_day(until)
     last = select(STEP.c.request, func.max(STEP.c.number).label("number")).group_by(STEP.c.request).subquery()
@@ -283,7 +283,6 @@ def requests_due(connection: Connection, until: date, held: Held, *, take: bool)
         .where(
             STEP.c.what != ENTERED,
             STEP.c.at < before,
-            REQUEST.c.id < select(func.max(REQUEST.c.id)).scalar_subquery(),
         )
     )
     old = select(NOTE).where(NOTE.c.at < before, NOTE.c.id < select(func.max(NOTE.c.id)).scalar_subquery())

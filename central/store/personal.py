@@ -113,7 +113,7 @@ def totals_of(connection: Connection, person: str) -> list[Total]:
 def requests_of(connection: Connection, person: str) -> list[tuple[Request, list[Step]]]:
     """Return the requests about a person, and those that the person's accounts entered, with their steps."""
     query = select(REQUEST.c.id).where(or_(REQUEST.c.person == person, REQUEST.c.requester == person))
-    numbers = connection.execute(query.order_by(REQUEST.c.id)).scalars().all()
+    numbers = connection.execute(query.order_by(REQUEST.c.first, REQUEST.c.id)).scalars().all()
     return [found for number in numbers if (found := requests.find(connection, number)) is not None]
 
 

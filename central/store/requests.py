@@ -8,6 +8,7 @@ from sqlalchemy import BigInteger, Connection, Index, func, insert, select
 from sqlmodel import Field
 
 from central.store.engine import KEY, Row, listed, table
+from central.store.numbers import unused_number
 
 ENTERED, APPROVED, REFUSED, WITHDRAWN = "entered", "approved", "refused", "withdrawn"
 
@@ -111,9 +112,8 @@ class Note(NamedTuple):
 
 def add(connection: Connection, values: Request, step: Step) -> int:
     """Store a request with its first step; return its number. The number in ``values`` and ``step`` is not read."""
-    row = values._asdict()
-    del row["id"]
-    number: int = connection.execute(insert(REQUEST).values(**row).returning(REQUEST.c.id)).scalar_one()
+    number = unused_number(connection, REQUEST.c.id)
+    connection.execute(insert(REQUEST).values(**values._replace(id=number)._asdict()))
     add_step(connection, step._replace(request=number))
     return number
 
@@ -135,12 +135,16 @@ def listing(
     connection: Connection, *, what: str | None = None, people: Iterable[str] | None = None, limit: int = 1_000
 ) -> list[tuple[Request, list[Step]]]:
     """Return the newest requests, with their steps; those whose last step is ``what``, those about some people."""
-    last = select(STEP.c.request, func.max(STEP.c.number).label("number")).group_by(STEP.c.request).subquery()
+    last = (
+        select(STEP.c.request, func.max(STEP.c.number).label("number"), func.min(STEP.c.id).label("entered"))
+        .group_by(STEP.c.request)
+        .subquery()
+    )
     query = (
         select(REQUEST)
         .join(last, last.c.request == REQUEST.c.id)
         .join(STEP, (STEP.c.request == REQUEST.c.id) & (STEP.c.number == last.c.number))
-        .order_by(REQUEST.c.id.desc())
+        .order_by(last.c.entered.desc())
         .limit(limit)
     )
     if what is not None:

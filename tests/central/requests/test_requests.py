@@ -211,16 +211,20 @@ def test_the_commands_enter_list_and_decide(centre: Centre) -> None:
         return result.output
 
     row = [f"{head}={text}" for head, text in ILL.items()]
-    assert "1" in run("enter", "leave", *row, "--by", "siti", "--reason", "sakit")
+    number = run("enter", "leave", *row, "--by", "siti", "--reason", "sakit").split()[1]
+    second = run("enter", "leave", *row, "--by", "siti", "--reason", "sakit").split()[1]
+    assert len(number) == len(second) == 8
+    assert int(second) - int(number) != 1, "the difference of two numbers would say how many others there are"
+    run("withdraw", second, "--by", "siti", "--reason", "ganda")
     listed = run("list")
     assert "sick" in listed
     assert "until ," not in listed
     assert "pegawai" in run("list", "--lang", "id")
-    assert "own" in run("approve", "1", "--by", "siti", "--paper", "Contoh", code=1)
-    assert "approved" in run("approve", "1", "--by", "kepala", "--paper", "Contoh 7/2026")
-    assert "kepala" in run("refuse", "1", "--by", "bkd", "--reason", "x", code=1)
+    assert "own" in run("approve", number, "--by", "siti", "--paper", "Contoh", code=1)
+    assert "approved" in run("approve", number, "--by", "kepala", "--paper", "Contoh 7/2026")
+    assert "kepala" in run("refuse", number, "--by", "bkd", "--reason", "x", code=1)
     assert "tidak ada" in run("refuse", "9", "--by", "bkd", "--reason", "x", "--lang", "id", code=1).lower()
-    assert json.loads(run("list", "--all", "--json"))[0]["steps"][-1]["what"] == "approved"
+    assert json.loads(run("list", "--all", "--json"))[-1]["steps"][-1]["what"] == "approved"
     assert "no requests" in run("list")
     run("enter", "leave", "person=none", "kind=sick", "from=2026-09-01", "--by", "x", "--reason", "y", code=1)
     run("enter", "leave", "nonsense", "--by", "x", "--reason", "y", code=2)

@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 from threading import Barrier
 
@@ -15,6 +16,13 @@ from tests.central.store.office import POLICIES
 from tests.central.web.site import WAIT_S, Answer, Browser, Served, token
 
 PATH = "/closing?unit=office&date=2026-08-31"
+
+
+@pytest.fixture(autouse=True)
+def _numbered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the numbers that are drawn follow each other."""
+    drawn = count()
+    monkeypatch.setattr("central.store.numbers.randbelow", lambda _: next(drawn))
 
 
 @pytest.fixture
@@ -52,7 +60,7 @@ def test_a_period_is_closed_with_what_is_open_in_view(served: Served) -> None:
     given = {"form": form, "paper": "Contoh 9/2026", "with-open": "yes"}
     assert bkd.post(PATH, given).to == "/closings"
     second = bkd.post(PATH, given)
-    assert (second.status, numbers(served)) == (409, [1])
+    assert (second.status, numbers(served)) == (409, [10_000_000])
     assert "bkd1" in second.body
     assert "bkd1" in bkd.get(PATH).body
     assert ("bkd1", "closing", "office", None, False) in served.log()
@@ -71,7 +79,7 @@ def test_two_closings_at_once_leave_one(served: Served) -> None:
     with ThreadPoolExecutor(2) as threads:
         answers = list(threads.map(send, range(2)))
     assert sorted(answer.status for answer in answers) == [303, 409]
-    assert numbers(served) == [1]
+    assert len(numbers(served)) == 1
     assert "penutupan 1" in next(answer.body for answer in answers if answer.status == 409)
 
 
@@ -108,32 +116,34 @@ def test_files_are_handed_out_as_they_were_to_those_who_see_the_unit(served: Ser
     bkd, chief = served.browser("bkd1"), served.browser("chief")
     close(bkd, **{"with-open": "yes"})
     page = bkd.get("/closings").body
-    assert "/closings/1/recap.xlsx" in page
-    assert "/closings/1/" not in chief.get("/closings").body
-    answer = bkd.get("/closings/1/recap.html")
+    assert "/closings/10000000/recap.xlsx" in page
+    assert "/closings/10000000/" not in chief.get("/closings").body
+    answer = bkd.get("/closings/10000000/recap.html")
     with served.office.database.reading() as connection:
-        found = closings.file_of(connection, 1, "recap.html")
+        found = closings.file_of(connection, 10_000_000, "recap.html")
     assert found is not None
     assert answer.body.encode() == found[0].content
     assert answer.headers["content-disposition"].startswith("attachment")
-    foreign, unknown = chief.get("/closings/1/recap.html"), chief.get("/closings/99/recap.html")
+    foreign, unknown = chief.get("/closings/10000000/recap.html"), chief.get("/closings/10000099/recap.html")
     assert (foreign.status, foreign.body) == (unknown.status, unknown.body)
-    assert {bkd.get(f"/closings/{name}").status for name in ("1/nothing", "x/recap.html", "1e3/recap.html")} == {404}
+    assert {bkd.get(f"/closings/{name}").status for name in ("10000000/nothing", "x/recap.html", "1e3/recap.html")} == {
+        404
+    }
     assert ("bkd1", "closing_file", "office", None, False) in served.log()
     with served.office.database.writing() as connection:
         connection.execute(text("UPDATE kept_file SET content = x'00' WHERE name = 'recap.html'"))
-    assert bkd.get("/closings/1/recap.html").status == 409
+    assert bkd.get("/closings/10000000/recap.html").status == 409
 
 
 def test_files_of_a_unit_that_has_ended_stay_with_those_who_saw_it(served: Served) -> None:
     """The clinic is closed down in September; August's sheets are there as before."""
     close(served.browser("bkd1"), "/closing?unit=clinic&date=2026-08-31", **{"with-open": "yes"})
-    assert numbers(served) == [1]
+    assert numbers(served) == [10_000_000]
     served.office.enter("units", "key,name,parent,zone,from,until\nclinic,Klinik,dinas,,2026-01-01,2026-09-01\n")
     served.office.at("2026-09-04 09:00")
     for browser in (served.browser("bkd1"), served.browser("chief")):
-        assert "/closings/1/recap.html" in browser.get("/closings").body
-        assert browser.get("/closings/1/recap.html").status == 200
+        assert "/closings/10000000/recap.html" in browser.get("/closings").body
+        assert browser.get("/closings/10000000/recap.html").status == 200
 
 
 def test_sheets_have_the_office_s_settings_and_a_mistake_in_them_keeps_those_of_before(
@@ -146,7 +156,7 @@ def test_sheets_have_the_office_s_settings_and_a_mistake_in_them_keeps_those_of_
     wait(lambda: served.pages.settings.problem is not None)
     bkd = served.browser("bkd1")
     assert close(bkd, **{"with-open": "yes"}).status == 303
-    recap = bkd.get("/closings/1/recap.html").body
+    recap = bkd.get("/closings/10000000/recap.html").body
     assert "Kota Contoh, " in recap
     assert "Nama Contoh" in recap
     assert "files_not_read" in capfd.readouterr().out

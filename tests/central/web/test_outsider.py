@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import count, product
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -42,7 +42,7 @@ ACCOUNTS = {
 FOREIGN = {
     "unit": ("hospital", "office"),
     "person": ("x/7", "Rahasia Tujuh", "b"),
-    "number": ("1",),
+    "number": ("10000000", "10000001"),
     "name": ("recap.html", "totals.csv"),
     "policy": ("graded",),
 }
@@ -93,6 +93,13 @@ def build(folder: Path, registers: dict[str, str]) -> World:
 def worlds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, World]]:
     """Yield an office with another unit, of which a request waits and a period is closed, and one without."""
     tmp_path = tmp_path_factory.mktemp("worlds")
+    drawn = count()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("central.store.numbers.randbelow", lambda _: next(drawn))
+        yield from _worlds(tmp_path)
+
+
+def _worlds(tmp_path: Path) -> Iterator[tuple[World, World]]:
     whole, alone = build(tmp_path / "whole", EVERYTHING), build(tmp_path / "alone", OURS)
     bkd = whole.browser("bkd")
     path = "/closing?unit=office&date=2026-08-31"
@@ -131,7 +138,7 @@ def addresses(page: Page) -> Iterator[str]:
 def forms() -> Iterator[dict[str, str]]:
     """Yield what an outsider may send, whatever the page."""
     for step in ("approve", "refuse", "withdraw"):
-        yield {"number": "1", "step": step, "paper": "Contoh 1", "reason": "Contoh"}
+        yield {"number": "10000001", "step": step, "paper": "Contoh 1", "reason": "Contoh"}
     for kind, person, on in product(("leave", "decisions"), FOREIGN["person"], DATES):
         row = {"row-kind": "sick", "row-date": on, "row-time": "07:30", "row-decision": "not_concerned"}
         yield {"kind": kind, "row-person": person, "row-from": on, "row-until": on, "reason": "x" * 1_001, **row}

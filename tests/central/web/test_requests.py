@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from html import escape
+from itertools import count
 from pathlib import Path
 from threading import Barrier
 
@@ -24,6 +25,16 @@ LEAVE = {
 }
 
 
+FIRST, SECOND = "10000000", "10000001"
+
+
+@pytest.fixture(autouse=True)
+def _numbered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the numbers that are drawn follow each other."""
+    drawn = count()
+    monkeypatch.setattr("central.store.numbers.randbelow", lambda _: next(drawn))
+
+
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
     """Yield the pages of an office."""
@@ -41,10 +52,10 @@ def enter(browser: Browser, **changes: str) -> Answer:
     return browser.post("/request/new", {**LEAVE, **fields, "form": form})
 
 
-def decide(browser: Browser, step: str, number: int = 1, **fields: str) -> Answer:
+def decide(browser: Browser, step: str, number: str = FIRST, **fields: str) -> Answer:
     """Send one of the forms that decide a request."""
     form = token(browser.get("/requests"))
-    return browser.post("/requests", {"form": form, "number": str(number), "step": step, **fields})
+    return browser.post("/requests", {"form": form, "number": number, "step": step, **fields})
 
 
 def untyped(answer: Answer) -> tuple[int, str]:
@@ -72,7 +83,7 @@ def test_a_request_is_entered_seen_and_approved_by_another_account(served: Serve
     assert "&lt;b&gt;demam&lt;/b&gt;" in page
     assert "Contoh &lt;b&gt;Dua&lt;/b&gt;" in page
     assert decide(chief, "approve", paper="Contoh 7/2026").status == 303
-    assert decide(chief, "refuse", 2, reason="ganda").status == 303
+    assert decide(chief, "refuse", SECOND, reason="ganda").status == 303
     assert steps(served) == [
         [("entered", "clerk"), ("refused", "chief")],
         [("entered", "clerk"), ("approved", "chief")],
@@ -88,7 +99,7 @@ def test_a_second_approval_says_who_was_faster(served: Served) -> None:
     chief, bkd = served.browser("chief"), served.browser("bkd1")
     form = token(bkd.get("/requests?lang=en"))
     assert decide(chief, "approve", paper="Contoh 7/2026").status == 303
-    answer = bkd.post("/requests", {"form": form, "number": "1", "step": "approve", "paper": "Contoh 8/2026"})
+    answer = bkd.post("/requests", {"form": form, "number": FIRST, "step": "approve", "paper": "Contoh 8/2026"})
     assert answer.status == 409
     assert "chief" in answer.body
     assert steps(served) == [[("entered", "clerk"), ("approved", "chief")]]
@@ -106,7 +117,7 @@ def test_two_steps_at_once_leave_one(served: Served) -> None:
     def approve(number: int) -> Answer:
         browser, paper = deciders[number]
         ready.wait()
-        return browser.post("/requests", {"form": forms[number], "number": "1", "step": "approve", "paper": paper})
+        return browser.post("/requests", {"form": forms[number], "number": FIRST, "step": "approve", "paper": paper})
 
     with ThreadPoolExecutor(2) as threads:
         answers = list(threads.map(approve, range(2)))
@@ -137,8 +148,8 @@ def test_no_account_decides_an_own_request(served: Served) -> None:
     assert decide(chief, "approve", paper="Contoh").status == 403
     assert decide(bkd, "approve", paper="Contoh").status == 303
     assert enter(bkd, row_person="a").status == 303
-    assert decide(bkd, "approve", 2, paper="Contoh").status == 403
-    assert decide(chief, "approve", 2, paper="Contoh").status == 403
+    assert decide(bkd, "approve", SECOND, paper="Contoh").status == 403
+    assert decide(chief, "approve", SECOND, paper="Contoh").status == 403
 
 
 def test_roles_without_the_right_have_no_form_and_no_step(served: Served) -> None:
@@ -157,8 +168,8 @@ def test_requests_of_foreign_people_do_not_exist(served: Served) -> None:
     enter(served.browser("clerk"))
     other = served.browser("other")
     assert "demam" not in other.get("/requests").body
-    foreign = decide(other, "withdraw", 1, reason="x")
-    unknown = decide(other, "withdraw", 999, reason="x")
+    foreign = decide(other, "withdraw", FIRST, reason="x")
+    unknown = decide(other, "withdraw", "10000999", reason="x")
     assert (foreign.status, foreign.body) == (unknown.status, unknown.body)
     assert foreign.status == 404
     answers = [
@@ -231,7 +242,7 @@ def test_what_was_typed_into_a_decision_or_a_note_stays(served: Served) -> None:
 
 
 @pytest.mark.parametrize(
-    "fields", [{"number": "x"}, {"number": "1", "step": "close"}, {"number": "-1"}, {"number": "9" * 40}]
+    "fields", [{"number": "x"}, {"number": FIRST, "step": "close"}, {"number": "-1"}, {"number": "9" * 40}]
 )
 def test_a_step_that_is_none_changes_nothing(served: Served, fields: dict[str, str]) -> None:
     """Altered forms."""
