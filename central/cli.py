@@ -45,7 +45,8 @@ from central.secret import SecretError, read_secret
 from central.settings import BROKER_URL, DEFAULT, VARIABLE, SettingsError, check_root, check_url
 from central.sheets import commands as sheet_commands
 from central.store import Database, Store, StoreError, StoreLocked, marks, ownership, retention
-from central.store.engine import utc
+from central.store.engine import is_there, is_url, utc
+from central.store.portable import run
 from central.texts import Language, Text, _
 from central.timesheet.recompute import Recompute
 from central.timesheet.worker import PERSON_DAYS, Worker
@@ -375,7 +376,7 @@ def verify(db: Db) -> None:
             for fault in reports.verify(connection):
                 faults += 1
                 _show(f"{fault.gateway} stream {fault.stream} sequence {fault.sequence}: {fault.what}")
-            events = connection.exec_driver_sql("SELECT count(*) FROM event").scalar_one()
+            events = run(connection, "SELECT count(*) FROM event").scalar_one()
             streams = reports.report(connection).streams
             deletions = retention.deletions(connection, "events")
     except StoreError as exc:
@@ -463,8 +464,8 @@ def serial_assign(
     _show(f"{number} belongs to {gateway} from {since} on; {len(changed)} punches count otherwise than before")
 
 
-def _unreadable(db: Path, exc: StoreError) -> Failure:
-    return Failure(Code.DISK, str(exc), "database" if db.exists() else "no_database")
+def _unreadable(db: str, exc: StoreError) -> Failure:
+    return Failure(Code.DISK, str(exc), "database" if is_url(db) or is_there(db) else "no_database")
 
 
 def _show(text: str) -> None:

@@ -82,7 +82,9 @@ def _line(text: str) -> str:
     return text.strip()
 
 
-Db = Annotated[Path, typer.Option("--db", metavar="FILE", help="The centre's database.")]
+Db = Annotated[
+    str, typer.Option("--db", metavar="FILE", help="The centre's database: a file, or postgresql://ROLE@HOST/DATABASE.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 InLanguage = Annotated[Language, typer.Option("--lang", help="Language of the messages.")]
 By = Annotated[str, typer.Option("--by", metavar="NAME", callback=_line, help="Who decides this.")]

@@ -10,13 +10,15 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Literal
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func, select
 
 from central.event import BODY_FORGOTTEN, Event, Rejected, first_previous, read_stored
 from central.store import Database, retention
-from central.store.engine import json_list
+from central.store.engine import listed
 from central.store.ownership import counting, event_in
+from central.store.portable import run as statement
 from central.store.retention import STUB, number_in
+from central.store.tables import events
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,20 +113,21 @@ class Fault:
 
 
 @contextmanager
-def open_readonly(path: Path) -> Iterator[Connection]:
-    """Open the file for reading, at one moment, also while an inbox writes it; raises StoreError."""
-    with Database(path, read_only=True) as database, database.reading() as connection:
+def open_readonly(address: Path | str) -> Iterator[Connection]:
+    """Open the database for reading, at one moment, also while an inbox writes it; raises StoreError."""
+    with Database(address, read_only=True) as database, database.reading() as connection:
         yield connection
 
 
 def report(connection: Connection) -> Report:
     """Summarize the events held; the state of a chain is the one that the inbox has verified event by event."""
     counted = "SELECT event.stream, count(*) FROM punch JOIN event ON event.key = punch.event GROUP BY event.stream"
-    punches = {row[0]: row[1] for row in connection.exec_driver_sql(counted)}
+    punches = {row[0]: row[1] for row in statement(connection, counted)}
     streams = []
-    for key, gateway, name, current, seen, assigned in connection.exec_driver_sql(
+    for key, gateway, name, current, seen, assigned in statement(
+        connection,
         "SELECT stream.id, gateway.name, stream.name, gateway.stream = stream.id, seen, assigned "
-        "FROM stream JOIN gateway ON gateway.id = stream.gateway ORDER BY gateway.name, stream.id"
+        "FROM stream JOIN gateway ON gateway.id = stream.gateway ORDER BY gateway.name, stream.id",
     ):
         gaps = _gaps(connection, key)
         missing = [*gaps, *([(seen + 1, assigned)] if assigned > seen else [])]
@@ -137,7 +140,7 @@ def report(connection: Connection) -> Report:
                 upto=max(seen, assigned),
                 missing=missing,
                 gone=_pruned_ranges(connection, key),
-                events=connection.exec_driver_sql("SELECT count(*) FROM event WHERE stream = ?", (key,)).scalar_one(),
+                events=statement(connection, "SELECT count(*) FROM event WHERE stream = :key", key=key).scalar_one(),
                 punches=punches.get(key, 0),
                 forks=forks,
                 misidentified=misidentified,
@@ -149,11 +152,12 @@ def report(connection: Connection) -> Report:
                 predecessor=_predecessor(connection, key),
             )
         )
-    rejected = connection.exec_driver_sql(
+    rejected = statement(
+        connection,
         "SELECT gateway, reason, sum(times), sum(counted) FROM ("
         "SELECT gateway, reason, times, 0 AS counted FROM rejected UNION ALL "
-        "SELECT nullif(gateway, ''), reason, times, times FROM rejected_counted) "
-        "GROUP BY gateway, reason ORDER BY gateway, reason"
+        "SELECT nullif(gateway, ''), reason, times, times FROM rejected_counted) AS every "
+        "GROUP BY gateway, reason ORDER BY gateway, reason",
     )
     return Report(streams, [RejectedReport(*row) for row in rejected])
 
@@ -162,8 +166,9 @@ def verify(connection: Connection) -> Iterator[Fault]:
     """Recompute every column from the stored bodies; yield each difference as a fault."""
     names = {
         key: (gateway, name)
-        for key, gateway, name in connection.exec_driver_sql(
-            "SELECT stream.id, gateway.name, stream.name FROM stream JOIN gateway ON gateway.id = stream.gateway"
+        for key, gateway, name in statement(
+            connection,
+            "SELECT stream.id, gateway.name, stream.name FROM stream JOIN gateway ON gateway.id = stream.gateway",
         )
     }
     for what in retention.faults(connection):
@@ -180,8 +185,8 @@ def verify(connection: Connection) -> Iterator[Fault]:
             yield Fault(gateway, name, 0, f"its predecessor {predecessor.stream} ends otherwise than its info states")
     for stream, sequence, what in _punch_faults(connection):
         yield Fault(*names[stream], sequence, what)
-    orphans = connection.exec_driver_sql(
-        "SELECT count(*) FROM punch WHERE NOT EXISTS (SELECT 1 FROM event WHERE event.key = punch.event)"
+    orphans = statement(
+        connection, "SELECT count(*) FROM punch WHERE NOT EXISTS (SELECT 1 FROM event WHERE event.key = punch.event)"
     ).scalar_one()
     if orphans:
         yield Fault("-", "-", 0, f"{orphans} punches whose events are not in this database")
@@ -189,29 +194,29 @@ def verify(connection: Connection) -> Iterator[Fault]:
 
 def _punch_faults(connection: Connection) -> Iterator[tuple[int, int, str]]:
     """Yield stream, sequence and fault of each punch whose row differs from its event."""
-    lacking = connection.exec_driver_sql(
-        "SELECT stream, sequence, id FROM event WHERE type = 'hadir.punch.recorded.v1' AND substr(body, 1, 11) != ? "
+    lacking = statement(
+        connection,
+        "SELECT stream, sequence, id FROM event WHERE type = 'hadir.punch.recorded.v1' "
+        "AND substr(body, 1, 11) != :stub "
         "AND NOT EXISTS (SELECT 1 FROM punch WHERE punch.id = event.id) AND NOT EXISTS (SELECT 1 FROM finding "
         "WHERE finding.stream = event.stream AND finding.sequence = event.sequence AND kind = 'misidentified')",
-        (STUB,),
+        stub=STUB,
     ).all()
     # A punch that was sent twice leaves the table with the first of its events that is deleted.
     deleted: set[str] = set()
     if lacking:
-        deleted |= set(
-            connection.exec_driver_sql(
-                "SELECT id FROM event WHERE substr(body, 1, 11) = ? AND id IN (SELECT value FROM json_each(?))",
-                (STUB, json_list(identity for *_, identity in lacking)),
-            ).scalars()
-        )
+        ids = listed(events.c.id, (identity for *_, identity in lacking))
+        emptied = func.substr(events.c.body, 1, len(STUB)) == STUB
+        deleted |= set(connection.execute(select(events.c.id).where(emptied, ids)).scalars())
     yield from (
         (stream, sequence, "a punch that the table of punches lacks")
         for stream, sequence, identity in lacking
         if identity not in deleted
     )
-    claimed = connection.exec_driver_sql(
+    claimed = statement(
+        connection,
         "SELECT punch.id, stream, sequence, event FROM punch JOIN event ON event.key = punch.event "
-        "WHERE punch.id IN (SELECT punch FROM claim)"
+        "WHERE punch.id IN (SELECT punch FROM claim)",
     ).all()
     rightful = counting(connection, (identity for identity, *_ in claimed))
     for identity, stream, sequence, key in claimed:
@@ -228,7 +233,7 @@ def _stated_tombstones(
 ) -> defaultdict[tuple[str, str], _Tombstones]:
     """Return the tombstones that the stored pruning events state, by gateway and stream."""
     stated: defaultdict[tuple[str, str], _Tombstones] = defaultdict(lambda: defaultdict(set))
-    for key, body in connection.exec_driver_sql("SELECT stream, body FROM event WHERE type = ?", (BODY_FORGOTTEN,)):
+    for key, body in statement(connection, "SELECT stream, body FROM event WHERE type = :type", type=BODY_FORGOTTEN):
         gateway, _ = names[key]
         event = event_in(gateway, body)
         for tombstone in () if event is None else event.tombstones:
@@ -240,11 +245,11 @@ def _faults(
     connection: Connection, key: int, gateway: str, name: str, stated: _Tombstones
 ) -> Iterator[tuple[int, str]]:
     """Yield sequence and fault for one stream, in the order of sequences."""
-    seen = connection.exec_driver_sql("SELECT seen FROM stream WHERE id = ?", (key,)).scalar_one()
+    seen = statement(connection, "SELECT seen FROM stream WHERE id = :key", key=key).scalar_one()
     gaps = iter(_gaps(connection, key))
     stored: _Tombstones = defaultdict(set)
-    for sequence, identity, digest in connection.exec_driver_sql(
-        "SELECT sequence, id, digest FROM forgotten WHERE stream = ?", (key,)
+    for sequence, identity, digest in statement(
+        connection, "SELECT sequence, id, digest FROM forgotten WHERE stream = :key", key=key
     ):
         stored[sequence].add((identity, digest))
     if {"too_many_gaps", "too_many_forks"} & set(_quotas(connection, key)):  # these quotas refuse tombstones too
@@ -252,15 +257,16 @@ def _faults(
     for sequence in sorted(stored.keys() | stated.keys()):
         if stored.get(sequence, set()) != stated.get(sequence, set()):
             yield sequence, "the table of pruned events differs from what the gateway's events state"
-    events = connection.exec_driver_sql(
+    rows_of_all = statement(
+        connection,
         "SELECT sequence, event.id, digest, previous, type, terminal, serial, pin, uid, local_time, instant, body "
         "FROM event "
-        "LEFT JOIN punch ON punch.event = event.key AND punch.id = event.id WHERE stream = ? ORDER BY sequence, key",
-        (key,),
+        "LEFT JOIN punch ON punch.event = event.key AND punch.id = event.id WHERE stream = :key ORDER BY sequence, key",
+        key=key,
     )
     before: tuple[int, set[str]] = (0, {first_previous(name)})
     for sequence, rows in groupby(
-        merge(events, ((place,) for place in sorted(stated)), key=itemgetter(0)), itemgetter(0)
+        merge(rows_of_all, ((place,) for place in sorted(stated)), key=itemgetter(0)), itemgetter(0)
     ):
         held: set[tuple[str, str]] = set()
         linked = False
@@ -306,23 +312,27 @@ def _rejection(rejected: Rejected) -> str:
 
 def _unproven(connection: Connection, stream: int) -> list[tuple[int, int]]:
     """Return the sequences of events stored without their whole content and not received again, as ranges."""
-    places = connection.exec_driver_sql(
-        "SELECT DISTINCT sequence FROM unproven_missing WHERE stream = ? ORDER BY sequence", (stream,)
+    places = statement(
+        connection,
+        "SELECT DISTINCT sequence FROM unproven_missing WHERE stream = :stream ORDER BY sequence",
+        stream=stream,
     )
     return list(_ranges(place for (place,) in places))
 
 
 def _quotas(connection: Connection, stream: int) -> list[str]:
-    rows = connection.exec_driver_sql(
-        "SELECT DISTINCT kind FROM finding WHERE stream = ? AND kind GLOB 'too_many_*' ORDER BY kind", (stream,)
+    rows = statement(
+        connection,
+        "SELECT DISTINCT kind FROM finding WHERE stream = :stream AND substr(kind, 1, 9) = 'too_many_' ORDER BY kind",
+        stream=stream,
     )
     return [kind for (kind,) in rows]
 
 
 def _pruned_ranges(connection: Connection, stream: int) -> list[tuple[int, int]]:
     """Return the sequences of a stream of which only a tombstone is held, as ranges."""
-    places = connection.exec_driver_sql(
-        "SELECT DISTINCT sequence FROM gone WHERE stream = ? ORDER BY sequence", (stream,)
+    places = statement(
+        connection, "SELECT DISTINCT sequence FROM gone WHERE stream = :stream ORDER BY sequence", stream=stream
     )
     return list(_ranges(place for (place,) in places))
 
@@ -335,13 +345,16 @@ def _ranges(places: Iterable[int]) -> Iterator[tuple[int, int]]:
 
 def _gaps(connection: Connection, stream: int) -> list[tuple[int, int]]:
     """Return the ranges that are missing below the highest sequence held."""
-    rows = connection.exec_driver_sql("SELECT first, last FROM gap WHERE stream = ? ORDER BY first", (stream,))
+    rows = statement(connection, "SELECT first, last FROM gap WHERE stream = :stream ORDER BY first", stream=stream)
     return [(first, last) for first, last in rows]
 
 
 def _places(connection: Connection, stream: int, kind: str) -> list[int]:
-    rows = connection.exec_driver_sql(
-        "SELECT sequence FROM finding WHERE stream = ? AND kind = ? ORDER BY sequence", (stream, kind)
+    rows = statement(
+        connection,
+        "SELECT sequence FROM finding WHERE stream = :stream AND kind = :kind ORDER BY sequence",
+        stream=stream,
+        kind=kind,
     )
     return [sequence for (sequence,) in rows]
 
@@ -349,9 +362,10 @@ def _places(connection: Connection, stream: int, kind: str) -> list[int]:
 def _chain(connection: Connection, stream: int, seen: int, gaps: list[tuple[int, int]]) -> Chain:
     breaks = [
         Break(*row)
-        for row in connection.exec_driver_sql(
-            "SELECT sequence, expected, found FROM finding WHERE stream = ? AND kind = 'break' ORDER BY sequence",
-            (stream,),
+        for row in statement(
+            connection,
+            "SELECT sequence, expected, found FROM finding WHERE stream = :stream AND kind = 'break' ORDER BY sequence",
+            stream=stream,
         )
     ]
     if not seen:
@@ -364,8 +378,10 @@ def _chain(connection: Connection, stream: int, seen: int, gaps: list[tuple[int,
 
 
 def _predecessor(connection: Connection, key: int) -> Predecessor | None:
-    gateway, name, sequence, digest = connection.exec_driver_sql(
-        "SELECT gateway, predecessor, predecessor_sequence, predecessor_digest FROM stream WHERE id = ?", (key,)
+    gateway, name, sequence, digest = statement(
+        connection,
+        "SELECT gateway, predecessor, predecessor_sequence, predecessor_digest FROM stream WHERE id = :key",
+        key=key,
     ).one()
     if name is None:
         return None
@@ -373,16 +389,18 @@ def _predecessor(connection: Connection, key: int) -> Predecessor | None:
     end = {"sequence": sequence, "gateway": gateway, "name": name}
     digests = {
         held
-        for (held,) in connection.exec_driver_sql(
+        for (held,) in statement(
+            connection,
             f"SELECT digest FROM event WHERE {stream} AND sequence = :sequence "  # noqa: S608 - constant text
             f"UNION SELECT digest FROM gone WHERE {stream} AND sequence = :sequence",
-            end,
+            **end,
         )
     }
-    beyond = connection.exec_driver_sql(
+    beyond = statement(
+        connection,
         f"SELECT count(*) FROM (SELECT sequence FROM event WHERE {stream} AND sequence > :sequence "  # noqa: S608 - constant text
-        f"UNION SELECT sequence FROM gone WHERE {stream} AND sequence > :sequence)",
-        end,
+        f"UNION SELECT sequence FROM gone WHERE {stream} AND sequence > :sequence) AS beyond",
+        **end,
     ).scalar_one()
     state: Literal["matches", "differs", "not_held"] = (
         "not_held" if not digests else "matches" if digest in digests else "differs"

@@ -24,7 +24,7 @@ MISSING = "PostgreSQL is not installed, and these tests need a real server: apt-
 ROLE = "hadir"
 """Owner of the databases that tests get: a role without any right over the server, as an office gives it."""
 PASSWORD = "rahasia-pangkalan"
-"""Of that role; over the socket none is asked for."""
+"""Of that role; over the socket none is needed."""
 SPEED = ("fsync = off", "synchronous_commit = off", "full_page_writes = off")
 """Settings of a server whose machine will not lose power."""
 
@@ -172,7 +172,7 @@ class Server:
                 os.kill(process, how)
 
     def url(self, database: str, *, role: str = ROLE, tcp: bool = False) -> str:
-        """Return where a database is; over the socket without a password, with ``tcp`` one is asked for."""
+        """Return where a database is; over the socket without a password, with ``tcp`` one is needed."""
         if tcp:
             return f"postgresql://{role}@127.0.0.1:{self.port}/{database}"
         return f"postgresql://{role}@/{database}?host={self.folder}&port={self.port}"

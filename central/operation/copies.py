@@ -20,7 +20,8 @@ from pathlib import Path
 
 from central.files import create_file, create_folder, give_to_owner, sync_folder
 from central.store.copies import Held, copy_database, held_in, put_in_place, unused
-from central.store.engine import FILE_MODE, StoreError
+from central.store.engine import StoreError
+from central.store.sqlite import FILE_MODE
 
 NAME = re.compile(r"centre-\d{8}T\d{6}Z(-\d+)?")
 """The name of a complete copy; the time is UTC."""

@@ -60,7 +60,7 @@ def backup(
     named = {"sheets.yaml": settings, "mail.yaml": mail_file, "retention.yaml": retention_file}
     others = {name: path for name, path in _others(context, accounts, policies, named).items() if path.exists()}
     try:
-        copy, held = copies.make(db, to, others, clock_of(context)())
+        copy, held = copies.make(Path(db), to, others, clock_of(context)())
         removed = copies.prune(to, keep, copy, clock_of(context)()) if keep else []
     except copies.CopyError as error:
         _refuse(error)
@@ -97,7 +97,7 @@ def restore(
     named = {"sheets.yaml": settings, "mail.yaml": mail_file, "retention.yaml": retention_file}
     others = _others(context, accounts, policies, named)
     try:
-        done = copies.restore(copy, db, others, at, made)
+        done = copies.restore(copy, Path(db), others, at, made)
     except copies.CopyError as error:
         _refuse(error)
     print(COPIES["restored"].into(lang, database=db, copy=copy, events=done.made.events))

@@ -15,7 +15,8 @@ import typer
 
 from central.files import create_file, create_folder, sync_folder
 from central.options import clock_of
-from central.store.engine import explained, utc
+from central.store.engine import utc
+from central.store.sqlite import explained
 
 TASKS = ("backup", "check", "mail")
 """The units ``hadir-central-NAME.service`` that timers start."""

@@ -22,7 +22,7 @@ from central.registers.problems import RegisterFileError, printable
 from central.registers.read import Scan, scan_register
 from central.registers.words import summary
 from central.registers.write import print_change
-from central.store.engine import Database
+from central.store.engine import Database, is_there
 from central.store.registers import Entered, Registers
 from central.texts import Language
 from central.words import REGISTERS, word_of
@@ -84,7 +84,7 @@ def import_file(
     if not found.changes:
         print(summary("nothing_changed", {}, lang))
     if dry_run:
-        print(summary("dry_run" if db.exists() else "dry_run_without", {"file": db.name}, lang))
+        print(summary("dry_run" if is_there(db) else "dry_run_without", {"file": db.rpartition("/")[2]}, lang))
     if entered is not None:
         print(printable(summary("entered", {**done, "moment": print_moment(entered.moment, zone)}, lang)))
         if entered.clock is not None:
@@ -93,13 +93,13 @@ def import_file(
 
 
 @contextmanager
-def _opened(db: Path, scan: Scan, policies: OfficePolicies, *, withdraw: bool, dry_run: bool) -> Iterator[Database]:
+def _opened(db: str, scan: Scan, policies: OfficePolicies, *, withdraw: bool, dry_run: bool) -> Iterator[Database]:
     """Yield the database, or for a dry run without one an empty one; none is made for a file that is not taken."""
-    if db.exists():
+    if is_there(db):
         with Database(db, create=not dry_run) as database:
             yield database
         return
-    with TemporaryDirectory(prefix="hadir-") as folder, Database(Path(folder, db.name), create=True) as empty:
+    with TemporaryDirectory(prefix="hadir-") as folder, Database(Path(folder, "centre.db"), create=True) as empty:
         if dry_run:
             yield empty
             return

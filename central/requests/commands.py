@@ -140,7 +140,7 @@ def lines_of(one: Request, steps: list[Step], language: Language) -> Iterator[st
         )
 
 
-def _do(db: Path, act: Callable[[Connection], str], language: Language) -> None:
+def _do(db: str, act: Callable[[Connection], str], language: Language) -> None:
     with _refusals(language), closing(Database(db)) as database:
         with database.writing() as connection:
             line = act(connection)

@@ -17,6 +17,7 @@ from central.store.accesses import Access
 from central.store.accesses import add as add_access
 from central.store.deleting import Held, Taken, Unsettled
 from central.store.engine import Database, utc
+from central.store.portable import overwrite_deleted
 from central.timesheet.affected import REACH
 from central.timesheet.facts import WIDE
 
@@ -196,7 +197,7 @@ class Retention:
     def _step(self, kind: Kind, until: date, *, after: int = 0, month: str = "") -> Taken:
         """Delete one part, and put it on record, in one transaction."""
         with self._database.writing() as connection:
-            connection.exec_driver_sql("PRAGMA secure_delete = ON")  # the file keeps no copy in its free pages
+            overwrite_deleted(connection)
             number, held = retention.next_number(connection), held_now(connection)
             settled = self._newly_settled(connection) if kind in ("events", "results") else None
             found = Unsettled(0, 0, 0) if settled is None else deleting.unsettled(connection, settled)

@@ -176,7 +176,7 @@ def _check(first: date, last: date) -> None:
 def _write(
     context: typer.Context,
     build: Callable[[Connection, Settings, date], Sheet],
-    db: Path,
+    db: str,
     output: Path,
     form: Format | None,
     settings: Path | None,

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from central.timesheet.outcome import Standing
+from central.web.views.standing import Standing
 
 
 class Line(NamedTuple):

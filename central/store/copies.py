@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from central.files import give_to_owner, sync_folder
-from central.store.engine import FILE_MODE, MANAGED, StoreError, StoreLocked, WriterLock, explained, keep_log, revisions
+from central.store.engine import StoreError, StoreLocked, revisions
+from central.store.sqlite import FILE_MODE, MANAGED, WriterLock, explained, keep_log
 
 PAGES = 2_000
 """Pages between two looks at signals and progress."""

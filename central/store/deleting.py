@@ -11,7 +11,20 @@ from datetime import date, timedelta
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, delete, exists, false, func, insert, literal, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    bindparam,
+    case,
+    delete,
+    exists,
+    false,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from central.json_text import dump_json, load_json
 from central.store.accesses import ACCESS
@@ -20,7 +33,6 @@ from central.store.engine import encode, listed
 from central.store.mails import MAIL
 from central.store.marks import AFFECTED, AWAITED, DUE
 from central.store.outbox import OUTBOX
-from central.store.outcomes import OUTCOME
 from central.store.recorded import UNATTRIBUTED
 from central.store.registers import ROW
 from central.store.requests import ENTERED, NOTE, REQUEST, STEP
@@ -161,9 +173,9 @@ def _content(body: str) -> dict[str, Any]:
 
 
 def _empty(connection: Connection, taken: Sequence[_Due], number: int) -> None:
-    connection.exec_driver_sql(
-        "UPDATE event SET body = ? WHERE key = ?", [(_stub(one.body, number), one.key) for one in taken]
-    )
+    emptied = update(events).where(events.c.key == bindparam("of")).values(body=bindparam("stub"))
+    if taken:
+        connection.execute(emptied, [{"of": one.key, "stub": _stub(one.body, number)} for one in taken])
     ids = [one.punch for one in taken if one.punch is not None]
     connection.execute(delete(claims).where(listed(claims.c.punch, ids)))
     connection.execute(delete(punches).where(listed(punches.c.id, ids)))
@@ -256,12 +268,6 @@ def results_due(connection: Connection, until: date, held: Held, month: str, *, 
     if take and lines:
         gone = select(RESULT.c.person).where(RESULT.c.person == OUTBOX.c.person, RESULT.c.date == OUTBOX.c.date)
         connection.execute(delete(OUTBOX).where(OUTBOX.c.revision > 0, gone.where(*inside, *ours).exists()))
-        of_row = (
-            RESULT.c.person == OUTCOME.c.person,
-            RESULT.c.date == OUTCOME.c.date,
-            RESULT.c.revision == OUTCOME.c.revision,
-        )
-        connection.execute(delete(OUTCOME).where(exists(select(RESULT.c.person).where(*of_row, *inside, *ours))))
         connection.execute(delete(RESULT).where(*inside, *ours))
     return Taken(len(lines), every - len(lines), digest_of(lines))
 
@@ -355,10 +361,11 @@ def rejected_due(connection: Connection, until: date, held: Held, *, take: bool)
 def _count_rejected(connection: Connection, row: Any) -> None:
     key = {"gateway": row.gateway or "", "reason": row.reason}
     same = rejected_counted.c.gateway == key["gateway"], rejected_counted.c.reason == key["reason"]
+    first, last = rejected_counted.c.first, rejected_counted.c.last
     values = {
         "times": rejected_counted.c.times + row.times,
-        "first": func.min(rejected_counted.c.first, literal(row.first)),
-        "last": func.max(rejected_counted.c.last, literal(row.last)),
+        "first": case((first < row.first, first), else_=row.first),
+        "last": case((last > row.last, last), else_=row.last),
     }
     if not connection.execute(update(rejected_counted).where(*same).values(values)).rowcount:
         connection.execute(insert(rejected_counted), key | {"times": row.times, "first": row.first, "last": row.last})

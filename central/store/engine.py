@@ -1,4 +1,4 @@
-"""The centre's database file: opened, created, brought up to date, and read or written in transactions.
+"""The centre's database: opened, created, brought up to date, and read or written in transactions.
 
 How a subject adds its tables: one file of this package with ``class ...(Row, table=True)`` for each table and Core
 statements over ``table(...)``, and one file ``migrations/versions/NNNN_subject.py`` that creates them. Revisions form
@@ -7,21 +7,18 @@ gateways sent (the tables of version 3), 0002 registers, 0003 results. A file's 
 transaction together, so none may commit. A migration uses ``alembic.op`` and no class of the program, which changes
 after it; where existing rows need something in a new table, it fills that table by statements.
 
-Times are UTC text as :func:`utc` writes it; local times and dates are ISO text without a zone. Statements are portable
-to PostgreSQL: what only SQLite has stands in this file.
+Times are UTC text as :func:`utc` writes it; local times and dates are ISO text without a zone. Statements are read
+by SQLite and PostgreSQL alike; what they write differently stands in :mod:`central.store.portable`, files and their
+locks in ``sqlite``, servers in ``postgresql``.
 """
 
-import fcntl
 import json
-import os
-import sqlite3
-import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Protocol, Self, TypeVar, cast
 
 import sqlalchemy
 from sqlalchemy import (
@@ -34,48 +31,32 @@ from sqlalchemy import (
     Table,
     and_,
     bindparam,
-    event,
-    func,
     select,
     tuple_,
 )
-from sqlalchemy.dialects import sqlite
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import cast as sql_cast
+from sqlalchemy.dialects import postgresql as dialects
 from sqlalchemy.orm import registry
 from sqlmodel import SQLModel
 
-from central.event import decode_text
-from central.files import give_to_owner
 from central.json_text import dump_json
+from central.store import errors, sqlite
+from central.store.portable import driver_statement, json_each, next_keys
 
 KEY = BigInteger().with_variant(Integer(), "sqlite")
 """Type of a primary key that the database gives out: SQLite does so only for ``INTEGER``."""
 METADATA = MetaData()
 """All tables of the centre, as the newest migration leaves them."""
-OLD_VERSIONS = range(1, 4)
-"""Values of ``PRAGMA user_version`` in files that were written before there were migrations."""
-MANAGED = 4
-"""``PRAGMA user_version`` of a file whose migrations ``alembic_version`` names: older programs refuse it by that."""
-LOCK_WAIT_S = 5.0
-"""How long an opening waits for the lock of another process that brings the file up to date."""
 BUSY_S = 60.0
 """How long a transaction waits for another writer: an import of 100,000 rows holds the file for several seconds."""
 CHUNK = 1_000
 """Values in one list of a statement."""
-FILE_MODE = 0o640
-"""The files hold PINs: they are for the owner and the group, whatever the umask."""
 encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
 """Write canonical JSON: sorted keys and no white space."""
+StoreError = errors.StoreError
+StoreLocked = errors.StoreLocked
 T = TypeVar("T")
 _MIGRATIONS = Path(__file__).parent / "migrations"
-
-
-class StoreError(Exception):
-    """The file cannot be used; the message says which, why, and what to do."""
-
-
-class StoreLocked(StoreError):  # noqa: N818 - named by what is the matter
-    """Another inbox writes into the file."""
 
 
 class Row(SQLModel, registry=registry(metadata=METADATA)):
@@ -89,7 +70,7 @@ def table(row: type[Row]) -> Table:
 
 def insert_missing(into: Table) -> Any:
     """Return the statement that inserts the rows whose keys are not there; SQLite and PostgreSQL write it alike."""
-    return sqlite.insert(into).on_conflict_do_nothing()
+    return dialects.insert(into).on_conflict_do_nothing()
 
 
 def insert_many(connection: Connection, into: Table, columns: Sequence[str], rows: list[tuple[Any, ...]]) -> None:
@@ -98,25 +79,20 @@ def insert_many(connection: Connection, into: Table, columns: Sequence[str], row
     The driver gets them as they are: naming the values of each row, as Core wants it, costs as much as storing them.
     """
     marks = ", ".join("?" * len(columns))
-    connection.exec_driver_sql(
-        f"INSERT INTO {into.name} ({', '.join(columns)}) VALUES ({marks})",  # noqa: S608 - names of our tables
-        rows,
-    )
+    statement = f"INSERT INTO {into.name} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608 - names of our tables
+    connection.exec_driver_sql(driver_statement(connection, statement), rows)
 
 
 def delete_many(connection: Connection, of: Table, columns: Sequence[str], rows: list[tuple[Any, ...]]) -> None:
     """Delete the rows that have these values in ``columns``, one statement for each: they must be an index's."""
     conditions = " AND ".join(f"{name} = ?" for name in columns)
-    connection.exec_driver_sql(f"DELETE FROM {of.name} WHERE {conditions}", rows)  # noqa: S608 - names of our tables
+    statement = f"DELETE FROM {of.name} WHERE {conditions}"  # noqa: S608 - names of our tables
+    connection.exec_driver_sql(driver_statement(connection, statement), rows)
 
 
-def reserve_keys(connection: Connection, column: Column[Any], count: int) -> range:
-    """Return the next keys of a table for rows that this transaction inserts; they only grow.
-
-    In SQLite one transaction writes at a time, so the greatest key cannot change before it ends.
-    """
-    last = connection.exec_driver_sql(f"SELECT max({column.name}) FROM {column.table.name}").scalar_one() or 0  # noqa: S608 - names of our tables
-    return range(last + 1, last + 1 + count)
+def reserve_keys(connection: Connection, column: Column[Any], count: int) -> Sequence[int]:
+    """Return the next keys of a table for rows that this transaction inserts, ascending; no other one gets them."""
+    return next_keys(connection, column, count)
 
 
 def chunks(values: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
@@ -131,8 +107,7 @@ def listed(column: ColumnElement[Any], values: Iterable[str | int]) -> ColumnEle
 
     They are one parameter of the statement, a JSON array: a place for each value costs more than looking it up.
     """
-    each = func.json_each(json_list(values)).table_valued("value", name="listed")
-    return column.in_(select(each.c.value))
+    return _is_in(column, json_each(json_list(values)), "listed")
 
 
 def in_list(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
@@ -140,8 +115,12 @@ def in_list(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
 
     As :func:`listed`, for statements that are made once: SQLAlchemy then need not look at them again each time.
     """
-    each = func.json_each(bindparam(name)).table_valued("value", name=f"listed_{name}")
-    return column.in_(select(each.c.value))
+    return _is_in(column, json_each(bindparam(name)), f"listed_{name}")
+
+
+def _is_in(column: ColumnElement[Any], values: json_each, name: str) -> ColumnElement[bool]:
+    each = values.table_valued("value", name=name).c.value
+    return column.in_(select(sql_cast(each, BigInteger) if isinstance(column.type, Integer) else each))
 
 
 def json_list(values: Iterable[str | int]) -> str:
@@ -167,61 +146,116 @@ def revisions() -> list[str]:
     return sorted(file.name[:4] for file in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
-class WriterLock:
-    """The lock of the one inbox that receives into a file, beside the file; raises StoreLocked where another has it."""
-
-    def __init__(self, path: Path, patience_s: float = 0.0) -> None:
-        self._file = _create(Path(f"{path}.lock"), path)
-        until = time.monotonic() + patience_s
-        while True:
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                if time.monotonic() >= until:
-                    os.close(self._file)
-                    raise StoreLocked(f"{path}: another hadir-central inbox writes into it") from None
-                time.sleep(0.05)
-            else:
-                return
+class Lock(Protocol):
+    """A lock that is held until it is released."""
 
     def release(self) -> None:
         """Let another process have it."""
-        os.close(self._file)
+
+
+class Place(Protocol):
+    """Where a database is: what a file and a server do differently, :mod:`central.store.sqlite` and ``postgresql``."""
+
+    def prepare(self, *, create: bool) -> None:
+        """Make it where it is missing and ``create`` is given; raises StoreError where it cannot hold ours."""
+
+    def engine(self) -> sqlalchemy.Engine:
+        """Return what connects to it."""
+
+    def transaction(
+        self, engine: sqlalchemy.Engine, *, writing: bool, alone: bool
+    ) -> AbstractContextManager[Connection]:
+        """Return a context that yields a connection within a transaction, see :class:`Database`."""
+
+    def version(self, connection: Connection) -> str:
+        """Return the revision of what it holds, or one of the words of :mod:`central.store.sqlite`."""
+
+    def lock(self, patience_s: float = 0.0) -> Lock:
+        """Take the lock of the one inbox; raises StoreLocked where another process has it for longer."""
+
+    def before_migrations(self) -> None:
+        """Do what cannot be done within the transaction of migrations."""
+
+    def after_migrations(self, connection: Connection) -> None:
+        """Do what belongs to their end."""
+
+    def mend(self) -> None:
+        """Undo what a process that was killed may have left."""
+
+    def truncate_log(self) -> None:
+        """Leave no older content in the log of changes."""
+
+    def explained(self, exc: Exception) -> StoreError | None:
+        """Return what made the database fail, for a person; None where it was not the database."""
+
+    def is_its_own(self, exc: Exception) -> bool:
+        """Return whether the database made this fail, and not what was to be stored in it."""
+
+
+def place_of(address: Path | str, *, read_only: bool = False, busy_s: float = BUSY_S) -> Place:
+    """Return where a database is: a file, or a server where the address is a URL; raises StoreError."""
+    if not is_url(address):
+        return sqlite.File(Path(address), read_only=read_only, busy_s=busy_s)
+    try:
+        from central.store import postgresql  # noqa: PLC0415 - psycopg is an extra, and stays out of gateways' processes
+    except ImportError as exc:
+        raise StoreError(
+            f"a database on a server needs psycopg ({exc}): pip install 'hadir-gateway[postgres]'"
+        ) from None
+    return postgresql.Server(postgresql.Address.parse(str(address)), read_only=read_only, busy_s=busy_s)
+
+
+def is_url(address: Path | str) -> bool:
+    """Return whether an address names a database on a server."""
+    return isinstance(address, str) and address.startswith(("postgresql://", "postgres://"))
+
+
+def is_there(address: Path | str) -> bool:
+    """Return whether there is a database at an address, of whatever version; raises StoreError for a server."""
+    if not is_url(address):
+        return Path(address).exists()
+    place = place_of(address, read_only=True)
+    with closing_engine(place.engine()) as engine, place.transaction(engine, writing=False, alone=True) as connection:
+        return place.version(connection) != sqlite.EMPTY
+
+
+def writer_lock(address: Path | str, patience_s: float = 0.0) -> Lock:
+    """Take the lock of the one inbox of a database; raises StoreLocked where another process has it."""
+    return place_of(address).lock(patience_s)
 
 
 class Database:
-    """The centre's database. Transactions of several threads and processes may run at once; SQLite lets one write.
+    """The centre's database. Transactions of several threads and processes may run at once; one of them writes.
 
-    With ``create`` a file that is missing is made, and one of an older version is brought up to date; without, both are
-    a StoreError. ``read_only`` needs no right to write the file. Every method raises StoreError where the file fails.
+    With ``create`` a file that is missing is made, tables are made in an empty database, and one of an older version is
+    brought up to date; without, all of that is a StoreError. ``read_only`` needs no right to write. Every method raises
+    StoreError where the database fails.
     """
 
     def __init__(
         self,
-        path: Path,
+        address: Path | str,
         *,
         create: bool = False,
         read_only: bool = False,
-        lock: WriterLock | None = None,
+        lock: Lock | None = None,
         busy_s: float = BUSY_S,
     ) -> None:
-        """Open the file. ``lock``: the caller's, where it holds one; bringing a file up to date needs it.
+        """Open the database. ``lock``: the caller's, where it holds one; bringing it up to date needs it.
 
-        ``busy_s``: how long a transaction waits for another writer.
+        ``address``: a file, or the URL of a PostgreSQL database. ``busy_s``: how long a transaction waits for another
+        writer.
         """
-        self.path = path
-        self._read_only = read_only
-        if create:
-            os.close(_create(path, path))
-        elif not path.is_file():
-            raise StoreError(f"{path}: no such database")
-        self._engine = _engine(path, read_only=read_only, busy_s=busy_s)
+        self.address = address
+        self.place = place_of(address, read_only=read_only, busy_s=busy_s)
+        self.place.prepare(create=create)
+        self._engine = self.place.engine()
         try:
             with self.reading() as connection:
-                found = _version(connection)
+                found = self.place.version(connection)
             if found == revisions()[-1]:
                 if create:
-                    keep_log(path)  # a restore that was killed leaves the file without
+                    self.place.mend()
                 return
             self._bring_up_to_date(found, lock, create=create)
         except BaseException:
@@ -235,137 +269,76 @@ class Database:
         self.close()
 
     def close(self) -> None:
-        """Close the file; transactions that are open stay so until they end."""
+        """Close the database; transactions that are open stay so until they end."""
         self._engine.dispose()
 
     def truncate_log(self) -> None:
-        """Copy the write-ahead log into the file and empty it, as far as no reader needs it: it holds older pages."""
-        with closing(_connect(self.path, "rw")) as driver:
-            driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        """Leave no older content in the log of changes, as far as no reader needs it and the database is a file."""
+        self.place.truncate_log()
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
+    def writing(self, *, alone: bool = True) -> Iterator[Connection]:
         """Yield a connection within a transaction that may write; committed, durably, where the block ends normally.
 
-        It has the write lock from its beginning, so what it reads cannot change before it writes.
+        It writes alone from its beginning, so what it reads cannot change before it writes. ``alone=False`` is for a
+        caller that locks the rows itself that it decides upon (``with_for_update``) and takes keys only from
+        :func:`reserve_keys`: on a server any number of those run at once, and none beside one that writes alone.
         """
-        with self._transaction("BEGIN IMMEDIATE") as connection:
+        with self._transaction(writing=True, alone=alone) as connection:
             yield connection
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Yield a connection that sees one moment of the database, however long it reads."""
-        with self._transaction("BEGIN") as connection:
+        with self._transaction(writing=False, alone=False) as connection:
             yield connection
 
     @contextmanager
-    def _transaction(self, begin: str) -> Iterator[Connection]:
+    def _transaction(self, *, writing: bool, alone: bool) -> Iterator[Connection]:
         try:
-            with self._engine.connect().execution_options(**{_BEGIN: begin}) as connection, connection.begin():
+            with self.place.transaction(self._engine, writing=writing, alone=alone) as connection:
                 yield connection
-        except (DBAPIError, sqlite3.Error) as exc:
-            raise explained(self.path, exc) from exc
+        except Exception as exc:
+            error = self.place.explained(exc)
+            if error is None:
+                raise
+            raise error from exc
 
-    def _bring_up_to_date(self, found: str, lock: WriterLock | None, *, create: bool) -> None:
-        if not create or not (found == EMPTY or _is_older(found)):
-            raise StoreError(f"{self.path}: {_refusal(found)}")
-        ours = None if lock is not None else WriterLock(self.path, LOCK_WAIT_S)
+    def _bring_up_to_date(self, found: str, lock: Lock | None, *, create: bool) -> None:
+        if not create or not (found == sqlite.EMPTY or _is_older(found)):
+            raise StoreError(f"{self.place}: {_refusal(found)}")
+        ours = None if lock is not None else self.place.lock(sqlite.LOCK_WAIT_S)
         try:
-            with closing(_connect(self.path, "rw")) as driver:
-                driver.execute(_WAL)  # not within a transaction, and it stays with the file
+            self.place.before_migrations()
             with self.writing() as connection:
-                if _version(connection) != revisions()[-1]:
+                if self.place.version(connection) != revisions()[-1]:
                     _migrate(connection)
+                    self.place.after_migrations(connection)
         finally:
             if ours is not None:
                 ours.release()
 
 
-_BEGIN = "begin_statement"
-"""Execution option: how SQLite begins the transaction; the driver would do it at the first change, too late."""
-EMPTY, FOREIGN, _OLD = "empty", "foreign", "version "
-
-
-def keep_log(path: Path) -> None:
-    """Let the file have a write-ahead log, so that readers and a writer do not wait for each other; or leave it."""
-    with suppress(sqlite3.Error), closing(_connect(path, "rw", busy_s=1.0)) as driver:
-        driver.execute(_WAL)
-
-
-_WAL = "PRAGMA journal_mode = WAL"
-
-
-def explained(path: Path, exc: OSError | sqlite3.Error | DBAPIError) -> StoreError:
-    """Return what made the file fail, for a person."""
-    cause = exc.orig if isinstance(exc, DBAPIError) else exc
-    return StoreError(f"{path}: {(cause.strerror if isinstance(cause, OSError) else None) or cause}")
-
-
-def _create(path: Path, database: Path) -> int:
-    """Open a file of a database, and create it if it is missing, with the mode of all of them; raises StoreError."""
+@contextmanager
+def closing_engine(engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Engine]:
+    """Yield what connects to a database, and close its connections afterwards."""
     try:
-        try:
-            file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, FILE_MODE)
-        except FileExistsError:
-            return os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except OSError as exc:
-        raise explained(database, exc) from exc
-    give_to_owner(file, path.parent)  # SQLite does the same with -wal and -shm
-    os.fchmod(file, FILE_MODE)  # -wal and -shm get the mode of the file from SQLite
-    return file
-
-
-def _connect(path: Path, mode: str, busy_s: float = BUSY_S) -> sqlite3.Connection:
-    uri = f"{path.absolute().as_uri()}?mode={mode}"
-    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=busy_s, check_same_thread=False)
-
-
-def _engine(path: Path, *, read_only: bool, busy_s: float) -> sqlalchemy.Engine:
-    engine = sqlalchemy.create_engine(
-        "sqlite://",
-        creator=lambda: _connect(path, "ro" if read_only else "rw", busy_s),
-        hide_parameters=True,  # they are PINs
-        poolclass=sqlalchemy.QueuePool,
-        pool_size=2,
-        max_overflow=-1,
-    )
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: sqlite3.Connection, _record: object) -> None:
-        connection.text_factory = decode_text
-        if not read_only:
-            connection.execute("PRAGMA synchronous = FULL")
-            # Punches' ids are random: their pages gather in memory and in the log before they are copied.
-            connection.execute("PRAGMA wal_autocheckpoint = 8000")
-            connection.execute("PRAGMA cache_size = -32768")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN, "BEGIN"))
-
-    return engine
-
-
-def _version(connection: Connection) -> str:
-    """Return the revision of a file, ``EMPTY``, ``version N`` of the time before migrations, or ``FOREIGN``."""
-    version = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
-    tables = set(connection.exec_driver_sql("SELECT name FROM sqlite_schema").scalars())
-    if not tables and not version:
-        return EMPTY
-    if version in OLD_VERSIONS:
-        return f"{_OLD}{version}"
-    if version != MANAGED or "alembic_version" not in tables:
-        return FOREIGN
-    return str(connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one())
+        yield engine
+    finally:
+        engine.dispose()
 
 
 def _is_older(found: str) -> bool:
-    return found.startswith(_OLD) or found in revisions()[:-1]
+    return found.startswith(sqlite.OLD) or found in revisions()[:-1]
 
 
 def _refusal(found: str) -> str:
     if _is_older(found):
         return "of an older version; `hadir-central inbox` brings it up to date when it starts"
+    if found == sqlite.EMPTY:
+        return "empty; `hadir-central inbox` and `import` make its tables"
+    if found.isdecimal() and found > revisions()[-1]:
+        return "of a newer version of hadir-central; install that version"
     return "not a database of this version of hadir-central"
 
 
@@ -378,4 +351,3 @@ def _migrate(connection: Connection) -> None:
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     command.upgrade(config, "head")
-    connection.exec_driver_sql(f"PRAGMA user_version = {MANAGED}")

@@ -5,7 +5,6 @@ what the file itself makes fail (disk, lock, damage) is a :class:`StoreError` an
 acknowledged then, and the broker keeps it.
 """
 
-import sqlite3
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,13 +15,12 @@ from typing import NamedTuple, Self
 
 import structlog
 from sqlalchemy import Connection, func, select
-from sqlalchemy.exc import DBAPIError
 
 from central.collector import paused_collector
 from central.event import Event, GatewayState, Info, Rejected, TerminalState, gateway_of, read_message
 from central.store import contact, remarks
 from central.store.batch import Batch, Item, Outcome
-from central.store.engine import Database, WriterLock
+from central.store.engine import Database, writer_lock
 from central.store.receipts import Receipt, Receipts
 from central.store.rejections import Rejections
 from central.store.remarks import Remark
@@ -64,19 +62,19 @@ class Store:
 
     def __init__(
         self,
-        path: Path,
+        address: Path | str,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Open or create the file; raises StoreError."""
+        """Open a file or a server's database, or create it; raises StoreError."""
         self._now = now
         self._monotonic_s = monotonic_s
         self._receipts = Receipts()
         self._rejections = Rejections()
-        self._lock = WriterLock(path)
+        self._lock = writer_lock(address)
         try:
-            self.database = Database(path, create=True, lock=self._lock)
+            self.database = Database(address, create=True, lock=self._lock)
             try:
                 with self.database.reading() as connection:
                     self._receipts.load(connection, monotonic_s())
@@ -150,7 +148,7 @@ class Store:
         try:
             return Batch(connection, items, moment).store() if items else Outcome()
         except Exception as exc:
-            if _is_of_the_file(exc):
+            if self.database.place.is_its_own(exc):
                 raise
             raise _Defect from exc
 
@@ -201,16 +199,6 @@ def _contained(topic: str, message: Message) -> Iterator[Event | Info | Terminal
         yield from read_message(topic, message.payload)
     except Exception as exc:  # noqa: BLE001 - it costs this message only
         yield Rejected("failed", _place(exc), message.payload)
-
-
-def _is_of_the_file(exc: Exception) -> bool:
-    """Return whether the file made this fail (disk, lock, damage) and not what was to be stored in it.
-
-    Values make SQLite raise IntegrityError, DataError, ProgrammingError and InterfaceError; a full disk, a lock and a
-    lost table are OperationalErrors, damage is a DatabaseError of no narrower kind.
-    """
-    cause = exc.orig if isinstance(exc, DBAPIError) else exc
-    return isinstance(cause, sqlite3.OperationalError | sqlite3.InternalError) or type(cause) is sqlite3.DatabaseError
 
 
 def _place(exc: BaseException) -> str:

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, select
 from sqlmodel import Field
 
 from central.store.engine import KEY, Row, encode, insert_many, table
+from central.store.portable import run
 
 HOLD, LIFT, DELETION = "hold", "lift", "deletion"
 STUB = '{"deleted":'
@@ -210,10 +211,11 @@ def faults(connection: Connection) -> Iterator[str]:
         return
     known = {one.number: one for one in deletions(connection, "events")}
     found: dict[int | None, tuple[int, Any]] = {}
-    rows = connection.exec_driver_sql(
+    rows = run(
+        connection,
         "SELECT event.body, stream.name, event.sequence, event.id, event.digest FROM event "
-        "JOIN stream ON stream.id = event.stream WHERE substr(event.body, 1, 11) = ? ORDER BY event.key",
-        (STUB,),
+        "JOIN stream ON stream.id = event.stream WHERE substr(event.body, 1, 11) = :stub ORDER BY event.key",
+        stub=STUB,
     )
     for body, *event in rows:
         number = number_in(body)

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from central.store.engine import utc
+from central.store.portable import json_field, run
 
 UNREAD_DAYS = 2
 """A terminal whose log is not known further than so many days ago is named."""
@@ -55,13 +56,14 @@ def survey(connection: Connection, now: datetime) -> Survey:
     day = (today - timedelta(days=1)).isoformat()
 
     def count(statement: str, **values: Any) -> int:
-        return int(connection.exec_driver_sql(statement, values or None).scalar_one() or 0)
+        return int(run(connection, statement, **values).scalar_one() or 0)
 
     def names(statement: str, **values: Any) -> tuple[str, ...]:
-        return tuple(connection.exec_driver_sql(statement, values or None).scalars())
+        return tuple(sorted(run(connection, statement, **values).scalars()))
 
+    policy = json_field(connection, "content", 0, "policy")
     employed = (
-        "SELECT subject, json_extract(content, '$[0].unit') AS unit FROM statements "
+        f"SELECT subject, {json_field(connection, 'content', 0, 'unit')} AS unit FROM statements "  # noqa: S608 - our words
         "WHERE kind = 'people' AND valid_from <= :day AND coalesce(valid_until, :day) >= :day"
     )
     return Survey(
@@ -83,17 +85,17 @@ def survey(connection: Connection, now: datetime) -> Survey:
         refused=count("SELECT count(*) FROM outbox WHERE refused IS NOT NULL"),
         marks=count("SELECT count(*) FROM affected WHERE failed IS NULL"),
         failed=count("SELECT count(*) FROM affected WHERE failed IS NOT NULL"),
-        people=count(f"SELECT count(*) FROM ({employed})", day=day),  # noqa: S608 - a constant
-        without_unit=count(f"SELECT count(*) FROM ({employed}) WHERE unit IS NULL", day=day),  # noqa: S608
+        people=count(f"SELECT count(*) FROM ({employed}) AS e", day=day),  # noqa: S608 - a constant
+        without_unit=count(f"SELECT count(*) FROM ({employed}) AS e WHERE unit IS NULL", day=day),  # noqa: S608
         without_plan=count(
-            f"SELECT count(*) FROM ({employed}) WHERE NOT EXISTS (SELECT 1 FROM days "  # noqa: S608
+            f"SELECT count(*) FROM ({employed}) AS e WHERE NOT EXISTS (SELECT 1 FROM days "  # noqa: S608
             "WHERE days.person = substr(subject, 8) AND days.date = :day AND days.status <> 'none')",
             day=day,
         ),
         policies=names(
-            "SELECT DISTINCT json_extract(content, '$[0].policy') FROM statements WHERE kind = 'assignments' "
+            f"SELECT DISTINCT {policy} FROM statements WHERE kind = 'assignments' "  # noqa: S608 - our words
             "AND valid_from <= :day AND coalesce(valid_until, :day) >= :day "
-            "AND json_extract(content, '$[0].policy') IS NOT NULL ORDER BY 1",
+            f"AND {policy} IS NOT NULL",
             day=today.isoformat(),
         ),
     )
@@ -101,11 +103,12 @@ def survey(connection: Connection, now: datetime) -> Survey:
 
 def _unread(connection: Connection, now: datetime) -> tuple[str, ...]:
     """Return the terminals with a log that is not known as far as it should be."""
-    rows: Sequence[Any] = connection.exec_driver_sql(
+    rows: Sequence[Any] = run(
+        connection,
         "SELECT gateway.name, terminal.name, max(watermark.until), max(watermark.received) "
         "FROM terminal JOIN gateway ON gateway.id = terminal.gateway "
         "LEFT JOIN watermark ON watermark.terminal = terminal.id AND watermark.counted IS NOT NULL "
-        "WHERE terminal.log IS NOT NULL GROUP BY terminal.id ORDER BY gateway.name, terminal.name"
+        "WHERE terminal.log IS NOT NULL GROUP BY terminal.id, gateway.name ORDER BY gateway.name, terminal.name",
     ).all()
     recent = utc(now - timedelta(days=FORGOTTEN_DAYS))
     behind = (now - timedelta(days=UNREAD_DAYS)).timestamp()
@@ -118,9 +121,10 @@ def _unread(connection: Connection, now: datetime) -> tuple[str, ...]:
 
 def units_known(connection: Connection, on: date) -> frozenset[str]:
     """Return the keys of the units of a date."""
-    found = connection.exec_driver_sql(
+    found = run(
+        connection,
         "SELECT DISTINCT substr(subject, 6) FROM statements WHERE kind = 'units' "
         "AND valid_from <= :day AND coalesce(valid_until, :day) >= :day",
-        {"day": on.isoformat()},
+        day=on.isoformat(),
     )
     return frozenset(found.scalars())

@@ -16,22 +16,17 @@ _PUNCH = tuple(field.name for field in fields(Punch))
 _SLOT = tuple(field.name for field in fields(SlotResult))
 _DAY = tuple(field.name for field in fields(DayResult) if field.name not in ("reasons", "inputs"))
 _of_punch, _of_slot, _of_day = attrgetter(*_PUNCH), attrgetter(*_SLOT), attrgetter(*_DAY)
-dump_content = dump_json
+_encode = dump_json
 """JSON in the order of the fields, which is the same for equal verdicts."""
 
 
 def dump_day(day: DayResult) -> str:
     """Return a verdict with its reasons as JSON; its digest stands beside it."""
-    return dump_content(content_of(day))
-
-
-def content_of(day: DayResult) -> dict[str, Any]:
-    """Return what is kept of a verdict, as values of JSON: tuples are its arrays."""
     content = dict(zip(_DAY, _of_day(day), strict=True))
     content["date"], content["work_date"] = day.date.isoformat(), day.work_date.isoformat()
     content["slots"] = [_slot(slot) for slot in day.slots]
     content["reasons"] = day.reasons
-    return content
+    return _encode(content)
 
 
 def _slot(slot: SlotResult) -> dict[str, Any]:
@@ -133,12 +128,12 @@ def _punches(content: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for reason in _reasons(content):
         for punch in (*reason.get("punches", ()), *([reason["punch"]] if "punch" in reason else ())):
-            found[dump_content(punch)] = punch
+            found[_encode(punch)] = punch
     return found
 
 
 def _doubts(content: Mapping[str, Any]) -> dict[str, Any]:
-    return {dump_content(reason): reason for reason in _reasons(content) if reason["step"] == "doubt"}
+    return {_encode(reason): reason for reason in _reasons(content) if reason["step"] == "doubt"}
 
 
 def _lines(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,12 +144,12 @@ def _lines(content: Mapping[str, Any]) -> dict[str, Any]:
         for reason in _reasons(content)
         if isinstance(reason.get("policy"), Mapping)
     ]
-    return {dump_content(line): line for line in found}
+    return {_encode(line): line for line in found}
 
 
 def _leave(content: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        dump_content(reason): reason
+        _encode(reason): reason
         for reason in _reasons(content)
         if reason["step"] == "due" and reason["what"] in ("leave", "moved", "emptied", "slot_excused")
     }

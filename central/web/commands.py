@@ -310,7 +310,7 @@ def serve(
     tls = None if cert_file is None or key_file is None else Tls(cert_file, key_file)
     ours = f"{scheme}://{shown}:{port}/"
     addresses = ours if public is None else f"{public}/ by way of {ours}"
-    with listening, _metrics(metrics, source, tasks, clock_of(context), db.parent):
+    with listening, _metrics(metrics, source, tasks, clock_of(context), Path(db).parent):
         run(centre, site, tls, listening, lambda: print(addresses, flush=True))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from central.store.engine import Database, StoreError
+from central.store.engine import Database, StoreError, is_url
 
 READERS = 4
 """Threads that read and render; more would only wait for each other."""
@@ -28,9 +28,9 @@ class Source:
     with the old one.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Open the file; raises StoreError where that fails, or where it is of another version."""
-        self._path = path
+    def __init__(self, address: Path | str) -> None:
+        """Open the database; raises StoreError where that fails, or where it is of another version."""
+        self._address = address
         self._lock = threading.Lock()
         self._identity: tuple[int, int] | None = None
         self._reading: Database | None = None
@@ -57,18 +57,24 @@ class Source:
     def _opened(self) -> tuple[Database, Database]:
         with self._lock:
             try:
-                found = self._path.stat()
+                identity = self._identify()
             except OSError as error:
                 self._drop()
-                raise StoreError(f"{self._path}: {error.strerror}") from error
-            identity = found.st_dev, found.st_ino
+                raise StoreError(f"{self._address}: {error.strerror}") from error
             if identity != self._identity:
                 self._drop()
             if self._reading is None or self._writing is None:
-                self._reading = Database(self._path, read_only=True, busy_s=BUSY_S)
-                self._writing = Database(self._path, busy_s=BUSY_S)
+                self._reading = Database(self._address, read_only=True, busy_s=BUSY_S)
+                self._writing = Database(self._address, busy_s=BUSY_S)
                 self._identity = identity
             return self._reading, self._writing
+
+    def _identify(self) -> tuple[int, int]:
+        """Return what tells one file from another; a server's database stays the same one."""
+        if is_url(self._address):
+            return 0, 0
+        found = Path(self._address).stat()
+        return found.st_dev, found.st_ino
 
     def _drop(self) -> None:
         for database in (self._reading, self._writing):

@@ -24,6 +24,7 @@ from gateway.ledger.delivery import Receipt
 from tests.central.fresh import fresh_database
 from tests.central.sealing import GATEWAY, STREAM, Event, Source, batch, payload, sealed
 
+BOTH_STORES = True
 PUNCHES = f"{GATEWAY}/punch/lobby"
 BATCH = f"{GATEWAY}/batch"
 OTHER = "3602-bkpsdm/gw-02"
@@ -494,6 +495,7 @@ def test_events_announced_by_info_and_not_received_are_missing(centre: Centre) -
     assert (stream.upto, stream.missing) == (10, [(7, 10)])
 
 
+@pytest.mark.file_only
 def test_a_restored_centre_requests_what_it_lacks(centre: Centre, tmp_path: Path) -> None:
     """Its receipts then bring it back to where it was."""
     source = Source()
@@ -759,6 +761,7 @@ def test_in_any_order_places_and_findings_are_those_of_the_definition(centre: Ce
         "UPDATE forgotten SET digest = 'sha256:' || hex(zeroblob(32))",
     ],
 )
+@pytest.mark.file_only
 def test_verify_finds_what_was_changed_in_the_file(centre: Centre, damage: str) -> None:
     """It believes nothing but the bodies."""
     source = Source()
@@ -794,6 +797,7 @@ def _limit(database: Database, pages: int | None) -> None:
         connection.exec_driver_sql(f"PRAGMA max_page_count = {most}")
 
 
+@pytest.mark.file_only
 def test_what_cannot_be_stored_is_stored_not_at_all(centre: Centre) -> None:
     """On a full disk `take` raises, and after the next opening nothing is half there."""
     source = Source()
@@ -826,6 +830,7 @@ def _newer(path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [_text, _other, _newer, Path.mkdir])
+@pytest.mark.file_only
 def test_a_file_of_another_kind_is_refused_and_left_alone(tmp_path: Path, make: Callable[[Path], None]) -> None:
     """It may be somebody's."""
     path = tmp_path / "other.db"
@@ -840,6 +845,7 @@ def test_a_file_of_another_kind_is_refused_and_left_alone(tmp_path: Path, make: 
     assert (path.read_bytes() if path.is_file() else None) == before
 
 
+@pytest.mark.file_only
 def test_the_file_is_not_for_everybody(centre: Centre) -> None:
     """It holds PINs and times."""
     assert centre.path.stat().st_mode & 0o007 == 0

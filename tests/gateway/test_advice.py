@@ -1,4 +1,4 @@
-"""The order of questions: the zone before the clock, our own clock before the terminal's, causes before effects."""
+"""What is asked first: the zone before the clock, our own clock before the terminal's, the cause before its effect."""
 
 import pytest
 

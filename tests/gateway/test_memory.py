@@ -1,4 +1,4 @@
-"""The calls of the C library."""
+"""What is asked of the C library."""
 
 import subprocess
 import sys

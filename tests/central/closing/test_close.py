@@ -64,7 +64,7 @@ def adjustments(centre: Centre, number: int) -> dict[tuple[str, str], dict[str, 
 
 def run(centre: Centre, *words: str, code: int = 0) -> str:
     """Run the command at the centre's present moment."""
-    arguments = ["period", *words, "--db", str(centre.database.path)]
+    arguments = ["period", *words, "--db", str(centre.database.address)]
     if words[0] in ("status", "close"):
         arguments += ["--policies", str(POLICIES)]
     result = CliRunner().invoke(app, arguments, obj=lambda: centre.now)

@@ -267,7 +267,7 @@ def test_a_day_of_the_office(tmp_path: Path, office: Office, authority: Authorit
         )
 
         def run(*words: str) -> str:
-            given = ["mail", *words, "--db", str(centre.database.path)]
+            given = ["mail", *words, "--db", str(centre.database.address)]
             if words[0] in ("run", "preview"):
                 given += ["--accounts", str(tmp_path / "accounts.yaml"), "--settings", str(settings)]
                 given += ["--policies", str(POLICIES)]

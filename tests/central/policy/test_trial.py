@@ -62,7 +62,7 @@ def test_each_side_is_what_is_judged_where_that_policy_is_assigned(centre: Centr
 
 def run(centre: Centre, *words: str) -> tuple[int, str]:
     """Return the exit code and the output of the command."""
-    options = ("--db", centre.database.path, "--policies", POLICIES)
+    options = ("--db", centre.database.address, "--policies", POLICIES)
     done = command.run("central.cli", "policy", "try", *words, *options, env=os.environ | {"TERM": "dumb"})
     return done.returncode, done.stdout + done.stderr
 

@@ -23,6 +23,8 @@ from central.texts import Language
 from tests.central.fresh import content_of, fresh_database
 from tests.central.fresh import put as put_content
 from tests.central.registers.files import TEMPLATES, write_csv
+from tests.central.stores import STORES
+from tests.postgres import Server
 
 NOW = datetime(2026, 9, 5, 3, tzinfo=UTC)
 POLICIES = {name: OfficePolicies()[name] for name in ("starter", "kementan-2012")}
@@ -40,13 +42,13 @@ ORDER = ("units", "people", "timetables", "schedules")
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
     """Yield a database with the templates of units, people, timetables and schedules."""
-    put_content(tmp_path / "centre.db", _with_templates())
+    put_content(tmp_path / "centre.db", _with_templates(STORES.server))
     with Database(tmp_path / "centre.db") as opened:
         yield opened
 
 
 @cache
-def _with_templates() -> bytes:
+def _with_templates(_server: Server | None) -> bytes:
     def fill(path: Path) -> None:
         with Database(fresh_database(path)) as database:
             for kind in ORDER:

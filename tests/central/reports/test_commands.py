@@ -37,7 +37,7 @@ def centre(tmp_path: Path) -> Iterator[Centre]:
 
 def run(centre: Centre, *words: str) -> tuple[int, str]:
     """Run a command and return its exit code and output."""
-    done = command.run("central.cli", *words, "--db", centre.database.path, env=os.environ | {"TERM": "dumb"})
+    done = command.run("central.cli", *words, "--db", centre.database.address, env=os.environ | {"TERM": "dumb"})
     return done.returncode, done.stdout
 
 

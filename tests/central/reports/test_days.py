@@ -41,7 +41,7 @@ def centre(tmp_path: Path) -> Iterator[Centre]:
 
 def days(centre: Centre, *words: str) -> tuple[int, list[str]]:
     """Return the exit code and the lines of the command, blanks at their ends removed."""
-    options = ("--db", centre.database.path, "--policies", POLICIES)
+    options = ("--db", centre.database.address, "--policies", POLICIES)
     done = command.run("central.cli", "days", *words, *options, env=os.environ | {"TERM": "dumb"})
     return done.returncode, [" ".join(line.split()) for line in done.stdout.splitlines() if line.strip()]
 

@@ -36,7 +36,7 @@ def centre(tmp_path: Path) -> Iterator[Centre]:
 
 def listed(centre: Centre, *words: str) -> str:
     """Return what the command prints."""
-    place = ("--db", centre.database.path, "--policies", str(POLICIES))
+    place = ("--db", centre.database.address, "--policies", str(POLICIES))
     done = command.run("central.cli", "doubts", *place, *words, env=os.environ | {"TERM": "dumb"})
     assert done.returncode == 0
     return done.stdout

@@ -203,7 +203,7 @@ def test_the_commands_enter_list_and_decide(centre: Centre) -> None:
     """As BKD does it without a page; mistakes and refusals have exit code 1."""
 
     def run(*words: str, code: int = 0) -> str:
-        arguments = ["request", *words, "--db", str(centre.database.path)]
+        arguments = ["request", *words, "--db", str(centre.database.address)]
         if words[0] in ("enter", "approve"):
             arguments += ["--policies", str(POLICIES)]
         result = CliRunner().invoke(app, arguments, obj=lambda: centre.now)

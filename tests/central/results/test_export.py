@@ -30,7 +30,7 @@ def centre(tmp_path: Path) -> Iterator[Centre]:
 
 def exported(centre: Centre, *words: str, code: int = 0) -> str:
     """Run the command, and return what it writes."""
-    result = CliRunner().invoke(app, ["export", *words, "--db", str(centre.database.path)])
+    result = CliRunner().invoke(app, ["export", *words, "--db", str(centre.database.address)])
     assert result.exit_code == code, result.output
     return result.output
 

@@ -18,7 +18,6 @@ from structlog.testing import capture_logs
 
 from central.closing.close import close
 from central.inbox import Broker, Inbox
-from central.json_text import load_json
 from central.policy.office import OfficePolicies
 from central.registers.importing import Paper, enter_file
 from central.registers.read import scan_register
@@ -28,7 +27,6 @@ from central.store import Store, closings, marks, outbox, results
 from central.store.engine import Database
 from central.store.outbox import OUTBOX
 from central.timesheet.affected import Mark
-from central.timesheet.outcome import outcome_of
 from tests import contract
 from tests.broker import WAIT_S, Subscriber, eventually
 from tests.broker import Broker as Mosquitto
@@ -52,7 +50,7 @@ def centre(tmp_path: Path) -> Iterator[Centre]:
 
 
 @contextmanager
-def inbox(port: int, db: Path) -> Iterator[Inbox]:
+def inbox(port: int, db: Path | str) -> Iterator[Inbox]:
     """Run an inbox in a thread."""
     store = Store(db)
     running = Inbox(Broker("127.0.0.1", port, tls=False), store)
@@ -140,7 +138,7 @@ def test_results_reach_subscribers_as_the_contract_says(centre: Centre, tmp_path
     expected = revisions(centre)
     assert expected
     with Mosquitto(tmp_path) as broker, Subscriber(broker.port, "hadir/result/#") as subscriber:
-        with inbox(broker.port, centre.database.path):
+        with inbox(broker.port, centre.database.address):
             eventually(lambda: numbers(centre) == (0, 0), what="the acknowledgement of all results")
             found = subscriber.wait_for(lambda messages: len(messages) >= len(expected) + 3)
         with Subscriber(broker.port, "hadir/result/#") as late:
@@ -211,12 +209,12 @@ def test_messages_are_stored_with_their_revisions_or_not_at_all(centre: Centre) 
     before, stored = rows(centre), revisions(centre)
     (last,) = centre.history("a", "2026-08-31")[-1:]
     with suppress(ZeroDivisionError), centre.database.writing() as connection:
-        results.add(connection, [last._replace(revision=last.revision + 1)], [outcome_of(load_json(last.content))])
+        results.add(connection, [last._replace(revision=last.revision + 1)])
         raise ZeroDivisionError
     assert (rows(centre), revisions(centre)) == (before, stored)
 
     with centre.database.writing() as connection:
-        results.add(connection, [last._replace(revision=last.revision + 1)], [outcome_of(load_json(last.content))])
+        results.add(connection, [last._replace(revision=last.revision + 1)])
 
     assert rows(centre)[-2:] == [
         ("dinas", "2026-08-31", "a", last.revision + 1),
@@ -268,7 +266,7 @@ def test_an_inbox_that_is_killed_publishes_again(centre: Centre, tmp_path: Path,
     """SIGKILL after the message has left, and after the broker's answer, before anything of it is deleted."""
     expected = revisions(centre)
     with Mosquitto(tmp_path) as broker, Subscriber(broker.port, "hadir/result/#") as subscriber:
-        command = [*CRASH, str(broker.port), str(centre.database.path), place]
+        command = [*CRASH, str(broker.port), str(centre.database.address), place]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             try:
@@ -276,7 +274,7 @@ def test_an_inbox_that_is_killed_publishes_again(centre: Centre, tmp_path: Path,
             finally:
                 process.send_signal(signal.SIGKILL)
         assert numbers(centre)[0] >= len(expected)
-        with inbox(broker.port, centre.database.path):
+        with inbox(broker.port, centre.database.address):
             eventually(lambda: numbers(centre) == (0, 0), what="the acknowledgement of all results")
             subscriber.wait_for(lambda messages: expected <= {message.payload["id"] for message in messages})
 
@@ -342,14 +340,14 @@ def test_a_unit_that_is_refused_waits_and_others_go_on(centre: Centre, tmp_path:
         Mosquitto(tmp_path, acl=acl.format("dinas")) as broker,
         Subscriber(broker.port, "hadir/result/#") as subscriber,
     ):
-        with capture_logs() as log, inbox(broker.port, centre.database.path):
+        with capture_logs() as log, inbox(broker.port, centre.database.address):
             eventually(lambda: {row[0] for row in rows(centre)} == {"uptd-1"}, what="the results of the other unit")
             eventually(lambda: any(line["event"] == "result_refused" for line in log), what="the refusal")
         assert [line["reason_code"] for line in log if line["event"] == "result_refused"] == [0x87]
         assert numbers(centre)[1] == 0
         broker.set_acl(acl.format("#").replace("/#/#", "/#"))
         broker.reload()
-        with inbox(broker.port, centre.database.path):
+        with inbox(broker.port, centre.database.address):
             eventually(lambda: numbers(centre) == (0, 0), what="the results of the unit")
         subscriber.wait_for(lambda _: subscriber.on("/uptd-1/summary"))
     assert {message.payload["data"]["unit"] for message in subscriber.on("/uptd-1/day")} == {"uptd-1"}

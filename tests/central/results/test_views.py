@@ -1,15 +1,14 @@
 """The views for the centre's developers: every query that docs/centre.md shows runs and finds what it should."""
 
 import re
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from central.store.portable import run
 from tests.central.store.office import Centre
 
 PAGE = Path(__file__).parents[3] / "docs" / "centre.md"
@@ -29,8 +28,8 @@ def centre(tmp_path: Path) -> Iterator[Centre]:
 
 def query(centre: Centre, text: str, **values: Any) -> list[tuple[Any, ...]]:
     """Return the rows of a query, as another program reads them."""
-    with closing(sqlite3.connect(f"{centre.database.path.as_uri()}?mode=ro", uri=True)) as connection:
-        return connection.execute(text, values).fetchall()
+    with centre.database.reading() as connection:
+        return [tuple(row) for row in run(connection, text, **values)]
 
 
 def test_the_queries_of_the_page_find_what_they_are_for(centre: Centre) -> None:

@@ -51,7 +51,7 @@ def centre(tmp_path: Path) -> Iterator[Centre]:
 def export(centre: Centre, person: str, file: str, *more: str, code: int = 0) -> str:
     """Run the command at the centre's present moment."""
     words = ["person", "export", person, "--out", str(centre.folder / file), "--by", "Petugas", *more]
-    arguments = [*words, "--db", str(centre.database.path), "--policies", str(POLICIES)]
+    arguments = [*words, "--db", str(centre.database.address), "--policies", str(POLICIES)]
     result = CliRunner().invoke(app, arguments, obj=lambda: centre.now)
     assert result.exit_code == code, result.output
     return result.output

@@ -28,6 +28,8 @@ from central.store.requests import Note, Request, Step
 from tests.central.fresh import content_of, put
 from tests.central.sealing import Source
 from tests.central.store.office import POLICIES, Centre
+from tests.central.stores import STORES
+from tests.postgres import Server
 
 SETTINGS = "retention:\n" + "".join(
     f"  {kind}: {{keep_days: 400, source: proposal}}\n" for kind in KINDS if kind not in ("mails", "sessions")
@@ -42,7 +44,7 @@ NOW = datetime(2028, 2, 1, 1, tzinfo=UTC)
 @pytest.fixture
 def centre(tmp_path: Path) -> Iterator[Centre]:
     """Yield a centre in February 2028, with September 2026 closed: `a` was late, and nobody has PIN 9999."""
-    content, source = office()
+    content, source = office(STORES.server)
     put(tmp_path / "centre.db", content)
     found = Centre(tmp_path, NOW, source=deepcopy(source))
     (tmp_path / "retention.yaml").write_text(SETTINGS)
@@ -51,7 +53,7 @@ def centre(tmp_path: Path) -> Iterator[Centre]:
 
 
 @cache
-def office() -> tuple[bytes, Source]:
+def office(_server: Server | None) -> tuple[bytes, Source]:
     """Return the database of that centre, and its gateway."""
     sources = []
 
@@ -91,7 +93,7 @@ def shut(centre: Centre, on: date) -> int:
 
 def run(centre: Centre, *words: str, code: int = 0) -> str:
     """Run a command at the centre's present moment."""
-    arguments = [*words, "--db", str(centre.database.path)]
+    arguments = [*words, "--db", str(centre.database.address)]
     if words[0] == "retention":
         arguments += ["--settings", str(centre.folder / "retention.yaml")]
     if words[:2] in (("retention", "apply"), ("hold", "set"), ("hold", "lift")):
@@ -213,7 +215,7 @@ def test_a_deletion_that_is_killed_is_whole_or_absent(centre: Centre, step: int,
     """After SIGKILL within a step the steps before it are whole, and the same command completes it."""
     centre.database.close()
     script = Path(__file__).parent / "apply_retention.py"
-    given = [centre.database.path, centre.folder / "retention.yaml", centre.now.isoformat(), step]
+    given = [centre.database.address, centre.folder / "retention.yaml", centre.now.isoformat(), step]
     command = [sys.executable, str(script), *map(str, given)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -231,7 +233,7 @@ def test_nothing_can_be_removed_under_the_name_of_a_deletion(centre: Centre) -> 
     """Neither a body, nor a line of the access log, nor a decision."""
     run(centre, "retention", "apply", "--yes", "--with-open")
     centre.punched("1002", "2028-02-01 07:00:00")
-    with closing(sqlite3.connect(centre.database.path)) as file:
+    with closing(sqlite3.connect(centre.database.address)) as file:
         for change in (
             "DELETE FROM access_log WHERE id = 2",
             "DELETE FROM retention_log",

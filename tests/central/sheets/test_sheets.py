@@ -25,7 +25,7 @@ from central.sheets.settings import Settings, SettingsError, load_settings
 from central.sheets.sheet import Cell, Column, Sheet, Signatory
 from central.store import closings
 from central.texts import Language
-from central.timesheet.outcome import COMPLETE, LATE, PRESENT, Standing
+from central.web.views.standing import COMPLETE, LATE, PRESENT, Standing
 from tests.central.store.office import POLICIES, Centre
 
 HOSTILE = '=HYPERLINK("http://x","y")'
@@ -53,7 +53,7 @@ def centre(tmp_path: Path) -> Iterator[Centre]:
 
 def sheet(centre: Centre, *words: str, code: int = 0) -> str:
     """Run the command at the centre's present moment."""
-    arguments = ["sheet", *words, "--db", str(centre.database.path)]
+    arguments = ["sheet", *words, "--db", str(centre.database.address)]
     if words[0] != "history":
         arguments += ["--policies", str(POLICIES)]
     result = CliRunner().invoke(app, arguments, obj=lambda: centre.now)

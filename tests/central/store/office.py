@@ -19,6 +19,8 @@ from central.store.results import Revision
 from central.timesheet.recompute import Recompute
 from tests.central.fresh import content_of, fresh_database, put
 from tests.central.sealing import Source, batch, punch_id, sealed
+from tests.central.stores import STORES
+from tests.postgres import Server
 
 POLICIES = Path(__file__).parent.parent / "timesheet" / "policies"
 """The folder of the office's own policies."""
@@ -90,7 +92,7 @@ class Centre:
         self.close()
         path = self.folder / "centre.db"
         path.unlink()
-        put(path, _entered(self.now))
+        put(path, _entered(self.now, STORES.server))
         self._open()
 
     def _enter_files(self) -> None:
@@ -189,7 +191,7 @@ def slots(day: dict[str, Any], part: str = "minutes") -> list[Any]:
 
 
 @cache
-def _entered(now: datetime) -> bytes:
+def _entered(now: datetime, _server: Server | None) -> bytes:
     """Return the database of a centre in which :data:`OFFICE` was entered, file by file as by the command."""
 
     def fill(path: Path) -> None:

@@ -22,7 +22,8 @@ from alembic.migration import MigrationContext
 from central import store
 from central.report import open_readonly, verify
 from central.store import Database, Message, Store, StoreError, StoreLocked
-from central.store.engine import METADATA, WriterLock, revisions
+from central.store.engine import METADATA, revisions
+from central.store.sqlite import WriterLock
 from tests.central.sealing import GATEWAY, Event, Source, payload
 
 OTHER = "3602-bkpsdm/gw-02"
@@ -241,7 +242,7 @@ def test_a_file_of_a_later_version_is_refused_and_left_alone(path: Path) -> None
     before = path.read_bytes()
 
     for create in (False, True):
-        with pytest.raises(StoreError, match="not a database of this version"):
+        with pytest.raises(StoreError, match="of a newer version of hadir-central"):
             Database(path, create=create)
 
     assert path.read_bytes() == before

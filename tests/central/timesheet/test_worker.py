@@ -32,7 +32,14 @@ def test_an_inbox_judges_the_punches_that_it_receives(tmp_path: Path) -> None:
         return found and json.loads(found[-1].content)["worked"]
 
     with Broker(tmp_path) as broker, Sender(broker.port) as sender:
-        options = ("--broker", f"mqtt://127.0.0.1:{broker.port}", "--db", centre.database.path, "--policies", POLICIES)
+        options = (
+            "--broker",
+            f"mqtt://127.0.0.1:{broker.port}",
+            "--db",
+            centre.database.address,
+            "--policies",
+            POLICIES,
+        )
         with (tmp_path / "log").open("w") as log:
             process = command.start("central.cli", "inbox", *options, env=os.environ, output=log)
         try:

@@ -10,6 +10,7 @@ from alembic import op
 from sqlalchemy import BigInteger, Column, ForeignKey, Integer, LargeBinary, String
 
 from central.store.migrations import old_versions
+from central.store.portable import json_field
 
 revision = "0001"
 down_revision = None
@@ -198,7 +199,12 @@ def _create_indexes() -> None:
 
 
 def _create_views() -> None:
-    """Create what other programs read; SQLite's functions take the fields out of the events' text."""
+    """Create what other programs read; the database's functions take the fields out of the events' text."""
+    connection = op.get_bind()
+
+    def field(of: str, *path: str, integer: bool = False) -> str:
+        return json_field(connection, f"{of}.body", *path, integer=integer)
+
     op.execute(
         "CREATE VIEW gone AS SELECT * FROM forgotten WHERE NOT EXISTS (SELECT 1 FROM event "
         "WHERE event.stream = forgotten.stream AND event.sequence = forgotten.sequence "
@@ -209,19 +215,19 @@ def _create_views() -> None:
         "WHERE event.stream = unproven.stream AND event.sequence = unproven.sequence "
         "AND event.digest = unproven.digest)"
     )
-    op.execute(
-        "CREATE VIEW punches AS SELECT event.key, gateway.name AS gateway, punch.terminal, punch.serial, punch.pin, "
-        "punch.uid, punch.local_time, json_extract(event.body, '$.time') AS time, "
-        "json_extract(event.body, '$.data.state') AS state, json_extract(event.body, '$.data.verify') AS verify, "
-        "json_extract(event.body, '$.data.suspect') AS suspect, "
+    connection.exec_driver_sql(
+        "CREATE VIEW punches AS SELECT event.key, gateway.name AS gateway, punch.terminal, punch.serial, punch.pin, "  # noqa: S608 - our own words
+        f"punch.uid, punch.local_time, {field('event', 'time')} AS time, "
+        f"{field('event', 'data', 'state', integer=True)} AS state, "
+        f"{field('event', 'data', 'verify', integer=True)} AS verify, {field('event', 'data', 'suspect')} AS suspect, "
         "punch.id, stream.name AS stream, event.sequence, event.received, event.body "
         "FROM punch JOIN event ON event.key = punch.event JOIN stream ON stream.id = event.stream "
         "JOIN gateway ON gateway.id = stream.gateway"
     )
-    op.execute(
-        "CREATE VIEW punch_notes AS SELECT json_extract(note.body, '$.data.punch') AS punch, note.key, note.type, "
+    connection.exec_driver_sql(
+        f"CREATE VIEW punch_notes AS SELECT {field('note', 'data', 'punch')} AS punch, note.key, note.type, "  # noqa: S608 - our own words
         "note.sequence, note.received, note.body FROM event AS note JOIN stream ON stream.id = note.stream "
-        "JOIN punch ON punch.id = json_extract(note.body, '$.data.punch') "
+        f"JOIN punch ON punch.id = {field('note', 'data', 'punch')} "
         "JOIN event AS counting ON counting.key = punch.event JOIN stream AS its ON its.id = counting.stream "
         "WHERE note.type IN ('hadir.punch.confirmed.v1', 'hadir.punch.unconfirmed.v1') "
         "AND stream.gateway = its.gateway"

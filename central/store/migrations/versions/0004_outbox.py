@@ -3,6 +3,8 @@
 from alembic import op
 from sqlalchemy import BigInteger, Column, Integer, String
 
+from central.store.portable import is_postgresql, json_field
+
 revision = "0004"
 down_revision = "0003"
 
@@ -27,40 +29,51 @@ def upgrade() -> None:
 
 
 def _create_views() -> None:
-    """Create what other programs read; SQLite's functions take the fields out of the text."""
-    op.execute(
-        "CREATE VIEW days AS SELECT result.person, result.date, json_extract(content, '$.work_date') AS work_date, "
-        "result.unit, result.policy, result.revision, result.status, json_extract(content, '$.kind') AS kind, "
-        "json_extract(content, '$.absent') AS absent, json_extract(content, '$.worked') AS worked, "
-        "json_extract(content, '$.class_') AS class, json_extract(content, '$.cut') AS cut_thousandths, "
-        "json_extract(content, '$.cut_rp') AS cut_rp, json_extract(content, '$.planned_min') AS planned_min, "
-        "json_extract(content, '$.present_min') AS present_min, "
-        "json_extract(content, '$.overtime_min') AS overtime_min, result.inputs, result.engine, result.cause, "
+    """Create what other programs read; the database's functions take the fields out of the text."""
+    connection = op.get_bind()
+    if is_postgresql(connection):
+        elements = "json_array_elements(days.content::json -> '{0}') WITH ORDINALITY AS {1}(value, key)".format
+        clock, first = "to_char(to_timestamp({}) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')".format, 1
+        day_before = "to_char(min(following.valid_from)::date - 1, 'YYYY-MM-DD')"
+    else:
+        elements, first = "json_each(days.content, '$.{0}') AS {1}".format, 0
+        clock, day_before = "datetime({}, 'unixepoch')".format, "date(min(following.valid_from), '-1 day')"
+
+    def field(column: str, path: str, name: str = "", *, integer: bool = False) -> str:
+        return f"{json_field(connection, column, *path.split('.'), integer=integer)} AS {name or path}"
+
+    def number(column: str, path: str, name: str = "") -> str:
+        return field(column, path, name, integer=True)
+
+    def moment(path: str, name: str) -> str:
+        return f"{clock(json_field(connection, 'slot.value', *path.split('.'), integer=True))} AS {name}"
+
+    day, slot, reason = "content", "slot.value", "reason.value"
+    connection.exec_driver_sql(
+        f"CREATE VIEW days AS SELECT result.person, result.date, {field(day, 'work_date')}, "  # noqa: S608 - our own words
+        f"result.unit, result.policy, result.revision, result.status, {field(day, 'kind')}, "
+        f"{number(day, 'absent')}, {number(day, 'worked')}, {field(day, 'class_', 'class')}, "
+        f"{number(day, 'cut', 'cut_thousandths')}, {number(day, 'cut_rp')}, {number(day, 'planned_min')}, "
+        f"{number(day, 'present_min')}, {number(day, 'overtime_min')}, result.inputs, result.engine, result.cause, "
         "result.entered, result.content FROM result WHERE result.revision = (SELECT max(newest.revision) "
         "FROM result AS newest WHERE newest.person = result.person AND newest.date = result.date)"
     )
-    slot = "json_extract(slot.value, '$.{}') AS {}".format
-    op.execute(
-        f"CREATE VIEW slots AS SELECT days.person, days.date, days.unit, days.revision, {slot('name', 'slot')}, "  # noqa: S608 - our own words
-        f"{slot('kind', 'kind')}, {slot('measure', 'measure')}, {slot('status', 'status')}, "
-        f"{slot('demanded', 'demanded')}, "
-        "datetime(json_extract(slot.value, '$.due_local'), 'unixepoch') AS due, "
-        f"{slot('punch.id', 'punch')}, "
-        "datetime(json_extract(slot.value, '$.punch.local'), 'unixepoch') AS punched, "
-        f"{slot('punch.terminal', 'terminal')}, {slot('minutes', 'minutes')}, {slot('missing', 'missing')}, "
-        f"{slot('class_', 'class')}, {slot('cut', 'cut_thousandths')}, {slot('cut_rp', 'cut_rp')}, "
-        f"{slot('excused', 'excused')}, {slot('excused_min', 'excused_min')} "
-        "FROM days, json_each(days.content, '$.slots') AS slot"
+    connection.exec_driver_sql(
+        f"CREATE VIEW slots AS SELECT days.person, days.date, days.unit, days.revision, {field(slot, 'name', 'slot')}, "  # noqa: S608 - our own words
+        f"{field(slot, 'kind')}, {field(slot, 'measure')}, {field(slot, 'status')}, {number(slot, 'demanded')}, "
+        f"{moment('due_local', 'due')}, {field(slot, 'punch.id', 'punch')}, {moment('punch.local', 'punched')}, "
+        f"{field(slot, 'punch.terminal', 'terminal')}, {number(slot, 'minutes')}, {number(slot, 'missing')}, "
+        f"{field(slot, 'class_', 'class')}, {number(slot, 'cut', 'cut_thousandths')}, {number(slot, 'cut_rp')}, "
+        f"{field(slot, 'excused')}, {number(slot, 'excused_min')} FROM days, {elements('slots', 'slot')}"
     )
-    op.execute(
-        "CREATE VIEW reasons AS SELECT days.person, days.date, days.revision, reason.key AS number, "
-        "json_extract(reason.value, '$.step') AS step, json_extract(reason.value, '$.what') AS what, "
-        "json_extract(reason.value, '$.slot') AS slot, json_extract(reason.value, '$.policy.decree') AS decree, "
-        "json_extract(reason.value, '$.policy.article') AS article, reason.value AS reason "
-        "FROM days, json_each(days.content, '$.reasons') AS reason"
+    connection.exec_driver_sql(
+        f"CREATE VIEW reasons AS SELECT days.person, days.date, days.revision, reason.key - {first} AS number, "  # noqa: S608 - our own words
+        f"{field(reason, 'step')}, {field(reason, 'what')}, {field(reason, 'slot')}, "
+        f"{field(reason, 'policy.decree', 'decree')}, {field(reason, 'policy.article', 'article')}, "
+        f"reason.value AS reason FROM days, {elements('reasons', 'reason')}"
     )
-    op.execute(
-        "CREATE VIEW statements AS WITH counting AS (SELECT register_row.id, register_row.kind, "
+    connection.exec_driver_sql(
+        "CREATE VIEW statements AS WITH counting AS (SELECT register_row.id, register_row.kind, "  # noqa: S608 - our own words
         "register_row.subject, register_row.other, register_row.valid_from, register_row.valid_until, "
         'register_row.content, register_import."by", register_import.paper, register_import.file, '
         "register_row.entered FROM register_row "
@@ -69,7 +82,8 @@ def _create_views() -> None:
         "WHERE later.kind = register_row.kind AND later.identity = register_row.identity "
         "AND later.id > register_row.id)) "
         "SELECT id, kind, subject, other, valid_from, "
-        "CASE WHEN kind IN ('timetables', 'schedules') THEN (SELECT date(min(following.valid_from), '-1 day') "
+        "CASE WHEN kind IN ('timetables', 'schedules') THEN "
+        f"(SELECT {day_before} "
         "FROM counting AS following WHERE following.kind = counting.kind AND following.subject = counting.subject "
         "AND following.valid_from > counting.valid_from) ELSE valid_until END AS valid_until, "
         'content, "by", paper, file, entered FROM counting'

@@ -3,6 +3,8 @@
 from alembic import op
 from sqlalchemy import BigInteger, Boolean, Column, Integer, String
 
+from central.store.migrations.grown import only_grows
+
 revision = "0008"
 down_revision = "0007"
 
@@ -39,15 +41,4 @@ def upgrade() -> None:
     )
     for name in ("account", "person", "unit"):
         op.create_index(f"access_{name}", "access_log", [name, "id"])
-    for change in ("UPDATE", "DELETE"):
-        op.execute(
-            f"CREATE TRIGGER access_log_{change.lower()} BEFORE {change} ON access_log "
-            "BEGIN SELECT RAISE(ABORT, 'the access log only grows'); END"
-        )
-    # INSERT OR REPLACE deletes without the trigger of DELETE.
-    op.execute(
-        "CREATE TRIGGER access_log_insert BEFORE INSERT ON access_log "
-        "WHEN NEW.id IS NOT coalesce((SELECT max(id) FROM access_log), 0) + 1 "
-        "OR NEW.previous IS NOT coalesce((SELECT digest FROM access_log ORDER BY id DESC LIMIT 1), '') "
-        "BEGIN SELECT RAISE(ABORT, 'the access log only grows'); END"
-    )
+    only_grows("access_log", "the access log only grows")

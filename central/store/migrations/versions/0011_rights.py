@@ -3,6 +3,9 @@
 from alembic import op
 from sqlalchemy import BigInteger, Column, Integer, String, UniqueConstraint
 
+from central.store.migrations.grown import only_grows, refuse_deletion
+from central.store.portable import json_field
+
 revision = "0011"
 down_revision = "0010"
 
@@ -22,24 +25,10 @@ def upgrade() -> None:
         Column("previous", String, nullable=False),
         Column("digest", String, nullable=False),
     )
-    for change in ("UPDATE", "DELETE"):
-        op.execute(
-            f"CREATE TRIGGER retention_log_{change.lower()} BEFORE {change} ON retention_log "
-            "BEGIN SELECT RAISE(ABORT, 'the log of retention only grows'); END"
-        )
-    op.execute(
-        "CREATE TRIGGER retention_log_insert BEFORE INSERT ON retention_log "
-        "WHEN NEW.id IS NOT coalesce((SELECT max(id) FROM retention_log), 0) + 1 "
-        "OR NEW.previous IS NOT coalesce((SELECT digest FROM retention_log ORDER BY id DESC LIMIT 1), '') "
-        "BEGIN SELECT RAISE(ABORT, 'the log of retention only grows'); END"
-    )
-    op.execute("DROP TRIGGER access_log_delete")
-    op.execute(
-        "CREATE TRIGGER access_log_delete BEFORE DELETE ON access_log "
-        "WHEN OLD.id > coalesce((SELECT max(json_extract(content, '$.last')) FROM retention_log "
-        "WHERE what = 'deletion' AND json_extract(content, '$.kind') = 'access'), 0) "
-        "BEGIN SELECT RAISE(ABORT, 'the access log only grows'); END"
-    )
+    only_grows("retention_log", "the log of retention only grows")
+    last, kind = (json_field(op.get_bind(), "content", name, integer=name == "last") for name in ("last", "kind"))
+    recorded = f"SELECT max({last}) FROM retention_log WHERE what = 'deletion' AND {kind} = 'access'"  # noqa: S608
+    refuse_deletion("access_log", "the access log only grows", unless=f"OLD.id <= coalesce(({recorded}), 0)")
     op.create_table(
         "mail",
         Column("id", _KEY, primary_key=True),

@@ -1,0 +1,9 @@
+"""What the database makes fail, for a person."""
+
+
+class StoreError(Exception):
+    """The database cannot be used; the message says which, why, and what to do."""
+
+
+class StoreLocked(StoreError):  # noqa: N818 - named by what is the matter
+    """Another inbox writes into the database."""

@@ -1,0 +1,74 @@
+"""What SQLite and PostgreSQL write differently in statements, one function or construct for each thing."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Column, Connection, text
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import GenericFunction
+
+
+class json_each(GenericFunction[Any]):  # noqa: N801 - the name that SQLite has for it
+    """The values of a JSON array as rows with the column ``value``; as text in PostgreSQL."""
+
+    name = "json_each"
+    inherit_cache = True
+
+
+@compiles(json_each, "postgresql")
+def _json_each(element: json_each, compiler: SQLCompiler, **kwargs: Any) -> str:
+    return f"json_array_elements_text(CAST({compiler.process(element.clauses, **kwargs)} AS JSON))"
+
+
+def is_postgresql(connection: Connection) -> bool:
+    """Return whether a connection leads to a server; else it is SQLite's."""
+    return connection.dialect.name == "postgresql"
+
+
+def driver_statement(connection: Connection, statement: str) -> str:
+    """Return a statement with ``?`` for its parameters as the driver takes it; it has no other ``?`` or ``%``."""
+    return statement.replace("?", "%s") if is_postgresql(connection) else statement
+
+
+def run(connection: Connection, statement: str, **values: Any) -> Any:
+    """Run a statement that both databases read alike, with ``:name`` for its parameters, and return its result."""
+    return connection.execute(text(statement), values)
+
+
+def json_field(connection: Connection, column: str, *path: str | int, integer: bool = False) -> str:
+    """Return SQL for a value in a column of JSON, null where there is none; a truth value as an integer is 0 or 1.
+
+    Objects and arrays are their JSON. ``path`` and ``column`` are words of ours.
+    """
+    if not is_postgresql(connection):
+        steps = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+        return f"json_extract({column}, '${steps}')"
+    found = f"({column}::json #>> '{{{','.join(map(str, path))}}}')"
+    if not integer:
+        return found
+    return f"(CASE {found} WHEN 'true' THEN 1 WHEN 'false' THEN 0 ELSE {found}::bigint END)"
+
+
+def next_keys(connection: Connection, column: Column[Any], count: int) -> Sequence[int]:
+    """Return keys of a table for rows that this transaction inserts.
+
+    In SQLite one transaction writes at a time, so the greatest key cannot change before it ends. PostgreSQL has a
+    sequence: several transactions get different keys, and one that is undone leaves a hole.
+    """
+    name = column.table.name
+    if is_postgresql(connection):
+        # The table's own sequence, by name: rows that were given their keys have to set it.
+        statement = f"SELECT nextval('{name}_{column.name}_seq') FROM generate_series(1, {int(count)})"  # noqa: S608
+        return list(connection.exec_driver_sql(statement).scalars())
+    last = connection.exec_driver_sql(f"SELECT max({column.name}) FROM {name}").scalar_one() or 0  # noqa: S608
+    return range(last + 1, last + 1 + count)
+
+
+def overwrite_deleted(connection: Connection) -> None:
+    """Let what this connection deletes be overwritten: SQLite's file keeps a copy in its free pages otherwise.
+
+    A server's pages are overwritten after VACUUM, when room is needed; docs/privacy.md says so.
+    """
+    if not is_postgresql(connection):
+        connection.exec_driver_sql("PRAGMA secure_delete = ON")
