@@ -105,6 +105,15 @@ INCIDENTS: Mapping[str, Incident] = {
             "another place"
         ),
     ),
+    "log_incomplete": _incident(
+        "warning",
+        None,
+        _("A log is sent incompletely"),
+        _(
+            "it counts {counted} records and sends {sent} of them, at two readings in succession; read it with another "
+            "driver, such as `driver: zkteco`"
+        ),
+    ),
     "log_filling": _incident(
         "warning",
         event.TERMINAL_CHANGED,

@@ -42,6 +42,8 @@ class LogReader:
         self._publish_tally = publish_tally
         self._whole = False
         """The last reading was one of the whole log."""
+        self._short_readings = 0
+        """Readings in succession that had fewer records than the terminal counts."""
 
     def read_new(self, terminal: Logged, reading: ReadingContext, *, requested: bool) -> ReadingResult | None:
         """Read new records, if there are any and the pause after the last reading is over.
@@ -201,7 +203,23 @@ class LogReader:
         if result.missed or result.invented or result.reordered:
             counts = {"missed": result.missed, "invented": result.invented, "moved": result.reordered}
             context.incident("log_differs", logged=counts, values=counts)
+        self._compare_with_count(log)
         self._publish_tally()
+
+    def _compare_with_count(self, log: Reading) -> None:
+        """Report a terminal that sends fewer records than it counts, at the second such reading in succession.
+
+        At one it may have been cleared meanwhile. Only where the whole log is sent each time: elsewhere the requested
+        bytes prove the length of the log.
+        """
+        counted = self._plan.sizes.records
+        if not log.whole_only or counted is None or log.total >= counted:
+            self._short_readings = 0
+            return
+        self._short_readings += 1
+        if self._short_readings == 2:
+            counts = {"counted": counted, "sent": log.total}
+            self._context.incident("log_incomplete", logged=counts, values=counts)
 
 
 class _BetweenSlices:

@@ -105,6 +105,24 @@ def test_a_terminal_of_which_only_the_web_service_answers(office: Office, termin
         assert office.alarms == []
 
 
+def test_records_that_are_counted_and_not_sent_are_an_alarm(office: Office) -> None:
+    """At the second such reading in succession, once; what is sent is stored, and nothing is claimed to be complete."""
+    terminal = build(serial="SYN0000000001", records=100, now=local_now)
+    terminal.faults.switch_on("count=+3")
+    with Simulator(terminal) as simulator:
+        worker = visit(office, simulator)
+        eventually(lambda: office.alarms)
+        assert worker.request(full=True).result(60) is not None
+        assert office.alarms == ["log_incomplete"]
+        assert worker.state.complete is None
+        check(office, terminal)
+
+        terminal.faults.switch_off("count")
+        assert worker.request(full=True).result(60) is not None
+        assert worker.state.complete is not None
+        assert office.alarms == ["log_incomplete"]
+
+
 @pytest.mark.parametrize("fault", ["cut=3", "hang-up=3", "busy=3", "blank=3", "odd-rows"])
 def test_answers_that_are_damaged_cost_a_visit(office: Office, terminal: SimulatedTerminal, fault: str) -> None:
     """Everything is stored in the end, each record once; what is no punch is quarantined."""
