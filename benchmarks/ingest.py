@@ -40,11 +40,7 @@ def run(plan: Plan) -> Iterator[Figure]:
     bodies = backlog(plan.size(EVENTS))
     parts = [bodies[at : at + TOGETHER] for at in range(0, len(bodies), TOGETHER)]
     singles = [[Message(f"{GATEWAY}/punch/lobby", body) for body in part] for part in parts]
-    batches = [
-        [Message(f"{GATEWAY}/batch", b"[" + b",".join(part[at : at + 60]) + b"]") for at in range(0, len(part), 60)]
-        for part in parts
-    ]
-    for what, arriving in (("single messages", singles), ("batches", batches)):
+    for what, arriving in (("single messages", singles), ("batches", as_batches(parts))):
         bare, ours = [], []
         for _ in range(RUNS):  # by turns: other work on the machine spoils both alike
             bare.append(one_by_one(plan.fresh("bare") / "centre.db", parts))
@@ -58,6 +54,14 @@ def run(plan: Plan) -> Iterator[Figure]:
             aim=f"at least {AIM * BEFORE[what]:.2f} {TIMES}, {AIM:g} {TIMES} the store before it worked on rows",
             met=yes_no(rate >= AIM * BEFORE[what] * base),
         )
+
+
+def as_batches(parts: list[list[bytes]]) -> list[list[Message]]:
+    """Return the messages of each transaction, 60 events in each."""
+    return [
+        [Message(f"{GATEWAY}/batch", b"[" + b",".join(part[at : at + 60]) + b"]") for at in range(0, len(part), 60)]
+        for part in parts
+    ]
 
 
 def backlog(count: int) -> list[bytes]:

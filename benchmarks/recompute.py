@@ -93,8 +93,8 @@ def judge_alone(people: int) -> float:
     return process_time() - begun
 
 
-def build(path: Path, people: int, days: Sequence[date]) -> Database:
-    """Return the database of an office in which everybody works on these days."""
+def build(path: Path | str, people: int, days: Sequence[date]) -> Database:
+    """Return the database of an office in which everybody works on these days; ``path`` may be the URL of a server."""
     database = Database(path, create=True)
     now = datetime(2026, 8, 1, tzinfo=UTC)
     keys = [f"p-{number:06d}" for number in range(people)]

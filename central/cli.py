@@ -26,10 +26,11 @@ from central.inbox import Broker, Inbox
 from central.log import configure_logging
 from central.mail import commands as mail_commands
 from central.operation import commands as operation_commands
-from central.operation import copy_commands
+from central.operation import copy_commands, partition_commands
 from central.operation.doctor import doctor
 from central.operation.status import status
 from central.operation.tasks import ended
+from central.operation.transfer_command import transfer
 from central.options import AsJson, Db, InLanguage, Now, Policies, clock_of, defaults_from, settings_path, system_now
 from central.policy import commands as policy_commands
 from central.policy.office import OfficePolicies
@@ -148,6 +149,8 @@ app.command()(status)
 app.command(hidden=True)(ended)
 app.command()(copy_commands.backup)
 app.command()(copy_commands.restore)
+app.command()(transfer)
+app.add_typer(partition_commands.app, name="partitions")
 app.add_typer(policy_commands.app, name="policy")
 app.command("import")(import_file)
 app.command()(show)

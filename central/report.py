@@ -16,6 +16,7 @@ from central.event import BODY_FORGOTTEN, Event, Rejected, first_previous, read_
 from central.store import Database, retention
 from central.store.engine import listed
 from central.store.ownership import counting, event_in
+from central.store.portable import json_field
 from central.store.portable import run as statement
 from central.store.retention import STUB, number_in
 from central.store.tables import events
@@ -194,10 +195,12 @@ def verify(connection: Connection) -> Iterator[Fault]:
 
 def _punch_faults(connection: Connection) -> Iterator[tuple[int, int, str]]:
     """Yield stream, sequence and fault of each punch whose row differs from its event."""
+    archived = ", ".join(f"'{month}'" for month in retention.archived_months(connection))
+    month = f"substr({json_field(connection, 'body', 'data', 'local_time')}, 1, 7)"
     lacking = statement(
         connection,
-        "SELECT stream, sequence, id FROM event WHERE type = 'hadir.punch.recorded.v1' "
-        "AND substr(body, 1, 11) != :stub "
+        "SELECT stream, sequence, id FROM event WHERE type = 'hadir.punch.recorded.v1' "  # noqa: S608 - dates
+        f"AND substr(body, 1, 11) != :stub {f'AND {month} NOT IN ({archived}) ' if archived else ''}"
         "AND NOT EXISTS (SELECT 1 FROM punch WHERE punch.id = event.id) AND NOT EXISTS (SELECT 1 FROM finding "
         "WHERE finding.stream = event.stream AND finding.sequence = event.sequence AND kind = 'misidentified')",
         stub=STUB,

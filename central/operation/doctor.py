@@ -256,6 +256,8 @@ def _people(found: Survey) -> Iterator[Step]:
 
 
 def _evidence(found: Survey) -> Iterator[Step]:
+    if found.months:
+        yield warned("evidence", "months", names=_listed(found.months))
     if not found.gateways:
         yield warned("evidence", "no_gateways")
         return

@@ -203,6 +203,13 @@ FINDINGS: Mapping[str, tuple[Text, Text | None]] = {
             "people can show as corrections."
         ),
     ),
+    "months": (
+        _("months of punches without a partition: {names}"),
+        _(
+            "Punches of these months are kept together with those of clocks that are wrong. The receiver makes the "
+            "partitions daily, `hadir-central partitions make` at once and names what is in the way."
+        ),
+    ),
     "missing": (
         _("events that are missing: {count}"),
         _("Gateways send them again when they are there; `hadir-central report` says which."),

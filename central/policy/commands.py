@@ -208,7 +208,7 @@ def try_(
         settled = retention.settled_until(connection)
         if settled is not None and dates[0] <= settled:
             raise typer.BadParameter(
-                f"evidence until {settled} was deleted: write a later first date.", param_hint="--from"
+                f"evidence until {settled} was deleted or archived: write a later first date.", param_hint="--from"
             )
         people = _people(connection, unit, person, dates, lang)
         tried = list(try_policies(connection, office, names, people, dates, clock_of(context)()))

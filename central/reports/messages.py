@@ -34,7 +34,7 @@ MESSAGES: Mapping[str, Text] = {
     "no_plan": _("no schedule and no roster covers it"),
     "no_policy": _("no policy is assigned on it"),
     "unknown_policy": _("its policy cannot be loaded"),
-    "settled": _("its verdict, or the evidence for one, was deleted when its retention ended"),
+    "settled": _("its verdict, or the evidence for one, was deleted when its retention ended, or archived"),
     # plan
     "plan_personal": _("the person's own"),
     "plan_unit": _("the unit's"),
@@ -237,7 +237,7 @@ MESSAGES: Mapping[str, Text] = {
     "recomputed": _("{judged} person-days judged, {written} revisions written"),
     "set_aside": _("{failed} marks are set aside because judging them failed; report them, and try again with --retry"),
     "rebuilt_settled": _(
-        "{days} of them, until {until}, rest on trust: evidence was deleted, and they are not judged again"
+        "{days} of them, until {until}, rest on trust: evidence was deleted or archived, and they are not judged again"
     ),
     "rebuilt": _("{days} person-days judged from facts alone: {same} as stored, {different} otherwise"),
     "differs": _("{person} {date}: stored {stored}, from facts {found}"),

@@ -25,7 +25,7 @@ MESSAGES: Mapping[str, Text] = {
     "keep_ever": _("{kind}: kept without end"),
     "keep_days": _("{kind}: {days} days ({source})"),
     "deletion": _("{number}: {at}: {kind} until {until}: {rows} rows, by {by} ({paper})"),
-    "settled": _("Until {until} no day is judged again: evidence was deleted."),
+    "settled": _("Until {until} no day is judged again: evidence was deleted or archived."),
     "due": _("{kind} until {until}: {rows} rows to delete, {held} kept because of a hold"),
     "due_none": _("Nothing is due: no kind has a number of days, see --settings."),
     "would_settle": _("No day until {until} would be judged again; its verdicts and totals stay as they are."),
@@ -70,6 +70,7 @@ KINDS: Mapping[str, Text] = {
     "requests": in_context("retention", "decided requests and notes"),
     "mails": in_context("retention", "mails that were sent or given up"),
     "sessions": in_context("retention", "ended sessions"),
+    "archive": in_context("retention", "punches of a month, detached for the archive"),
 }
 
 

@@ -41,7 +41,8 @@ from sqlmodel import SQLModel
 
 from central.json_text import dump_json
 from central.store import errors, sqlite
-from central.store.portable import driver_statement, json_each, next_keys
+from central.store.bulk import copy_rows, delete_rows
+from central.store.portable import driver_statement, is_postgresql, json_each, next_keys
 
 KEY = BigInteger().with_variant(Integer(), "sqlite")
 """Type of a primary key that the database gives out: SQLite does so only for ``INTEGER``."""
@@ -73,11 +74,24 @@ def insert_missing(into: Table) -> Any:
     return dialects.insert(into).on_conflict_do_nothing()
 
 
+def count_again(into: Table) -> Any:
+    """Return the statement that inserts a row with ``times``, or adds one to those of the row that has its key.
+
+    ``last`` is the new row's then. So nothing fails where two processes count the same thing at once.
+    """
+    row = dialects.insert(into)
+    changed = {"times": into.c.times + 1, "last": row.excluded.last}
+    return row.on_conflict_do_update(index_elements=list(into.primary_key.columns), set_=changed)
+
+
 def insert_many(connection: Connection, into: Table, columns: Sequence[str], rows: list[tuple[Any, ...]]) -> None:
     """Insert rows of values, in the order of ``columns``.
 
     The driver gets them as they are: naming the values of each row, as Core wants it, costs as much as storing them.
     """
+    if is_postgresql(connection):
+        copy_rows(connection, into, columns, rows)
+        return
     marks = ", ".join("?" * len(columns))
     statement = f"INSERT INTO {into.name} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608 - names of our tables
     connection.exec_driver_sql(driver_statement(connection, statement), rows)
@@ -85,6 +99,9 @@ def insert_many(connection: Connection, into: Table, columns: Sequence[str], row
 
 def delete_many(connection: Connection, of: Table, columns: Sequence[str], rows: list[tuple[Any, ...]]) -> None:
     """Delete the rows that have these values in ``columns``, one statement for each: they must be an index's."""
+    if is_postgresql(connection):
+        delete_rows(connection, of, columns, rows)
+        return
     conditions = " AND ".join(f"{name} = ?" for name in columns)
     statement = f"DELETE FROM {of.name} WHERE {conditions}"  # noqa: S608 - names of our tables
     connection.exec_driver_sql(driver_statement(connection, statement), rows)

@@ -9,7 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -18,14 +18,19 @@ from sqlalchemy import Connection, func, select
 
 from central.collector import paused_collector
 from central.event import Event, GatewayState, Info, Rejected, TerminalState, gateway_of, read_message
-from central.store import contact, remarks
+from central.store import contact, partitions, remarks
 from central.store.batch import Batch, Item, Outcome
+from central.store.bulk import is_deadlock
 from central.store.engine import Database, writer_lock
+from central.store.errors import StoreError
 from central.store.receipts import Receipt, Receipts
 from central.store.rejections import Rejections
 from central.store.remarks import Remark
 from central.store.streams import Moment
 from central.store.tables import events, gateways, streams, unproven
+
+DEADLOCKS = 5
+"""How often a batch is stored again that a server ended because it and another transaction waited for each other."""
 
 log = structlog.get_logger("store")
 
@@ -72,6 +77,7 @@ class Store:
         self._monotonic_s = monotonic_s
         self._receipts = Receipts()
         self._rejections = Rejections()
+        self._months_made: date | None = None
         self._lock = writer_lock(address)
         try:
             self.database = Database(address, create=True, lock=self._lock)
@@ -107,10 +113,11 @@ class Store:
         with paused_collector():
             items, rejected = _read(messages)
             moment = Moment(self._now(), self._monotonic_s())
+            self._make_months(moment.now.date())
             try:
-                lines, outcome = self._commit(items, rejected, moment, self._store)
+                lines, outcome = self._commit_surely(items, rejected, moment, self._store)
             except _Defect:
-                lines, outcome = self._commit(items, rejected, moment, self._store_parts)
+                lines, outcome = self._commit_surely(items, rejected, moment, self._store_parts)
         remarks.write(lines)
         return IngestResult(outcome.stored, outcome.repeated, len(rejected) + len(outcome.rejected))
 
@@ -133,11 +140,39 @@ class Store:
         """Yield for each gateway what its receipt may say now."""
         return self._receipts.at(self._monotonic_s())
 
+    def _make_months(self, today: date) -> None:
+        """Make the partitions of punches that are missing, once a day; without one a punch goes to the default one."""
+        if today == self._months_made:
+            return
+        self._months_made = today
+        try:
+            with self.database.writing(alone=False) as connection:
+                made = partitions.make(connection, today)
+        except partitions.Busy:
+            log.warning("months_not_made", reason="other transactions use the table of punches; tried again tomorrow")
+        except StoreError as error:
+            log.warning("months_not_made", reason=str(error))
+        else:
+            if made:
+                log.info("months_made", months=made)
+
+    def _commit_surely(
+        self, items: Sequence[Item], rejected: Sequence[tuple[str, Rejected]], moment: Moment, store: _Storing
+    ) -> tuple[list[Remark], Outcome]:
+        """Store as :meth:`_commit`; where the server ends one of several transactions that wait crosswise, again."""
+        for _ in range(DEADLOCKS):
+            try:
+                return self._commit(items, rejected, moment, store)
+            except StoreError as error:
+                if not is_deadlock(error):
+                    raise
+        return self._commit(items, rejected, moment, store)
+
     def _commit(
         self, items: Sequence[Item], rejected: Sequence[tuple[str, Rejected]], moment: Moment, store: _Storing
     ) -> tuple[list[Remark], Outcome]:
         """Store items and rejected messages in one transaction; return the lines of the log and what became of them."""
-        with self.database.writing() as connection:
+        with self.database.writing(alone=False) as connection:
             outcome = store(connection, items, moment)
             lines = self._rejections.write(connection, [*rejected, *outcome.rejected], moment.received)
             self._receipts.update(connection, outcome, moment.monotonic_s)

@@ -102,7 +102,9 @@ def settle(connection: Connection, identities: Iterable[str]) -> list[Recounted]
             event = event_in(gateway, body)
             if event is None or event.punch is None:  # altered in this database: the first one goes on counting
                 continue
-            connection.execute(_RECOUNT, {"b_id": identity, "event": key, **event.punch._asdict()})
+            connection.execute(
+                _RECOUNT, {"b_id": identity, "b_time": before.local_time, "event": key, **event.punch._asdict()}
+            )
             former = connection.execute(_EVENT, {"key": before.event}).one().name
             changed.append(Recounted(Punch(*before[2:]), event.punch, former, gateway, event))
     return changed
@@ -222,7 +224,7 @@ _EVENT = (
 )
 _RECOUNT = (
     update(punches)
-    .where(punches.c.id == bindparam("b_id"))
+    .where(punches.c.id == bindparam("b_id"), punches.c.local_time == bindparam("b_time"))  # the id is made from it
     .values({name: bindparam(name) for name in ("event", *Punch._fields)})
 )
 _SENT = (

@@ -6,8 +6,10 @@ from typing import NamedTuple
 from sqlalchemy import Connection, bindparam, insert, literal_column, select, union_all
 
 from central.event import QUARANTINE, Event, Punch, contradicting_fields
+from central.store.bulk import insert_new, serialize
 from central.store.engine import in_list, insert_many, json_list
 from central.store.ownership import Recounted, claim, event_in
+from central.store.portable import is_postgresql
 from central.store.streams import Stream
 from central.store.tables import events, gateways, ownership, punches, streams
 
@@ -33,11 +35,18 @@ class PunchBatch:
 
     def __init__(self, connection: Connection, arriving: Iterable[Event]) -> None:
         self._connection = connection
+        self._shared = is_postgresql(connection)
         found = [event for event in arriving if event.punch is not None]
         serials = {event.punch.serial for event in found if event.punch is not None}
         self._known: set[str] = set()
+        """Ids that are stored or were taken before; where others write too, what is stored shows when it is written."""
         self._owned: set[str] = set()
-        if found:
+        if found and self._shared:
+            self._load_owned(serials)
+            if serials - self._owned:
+                serialize(connection, "serial")
+                self._load_owned(serials)
+        elif found:
             arrive = {"ids": json_list(event.id for event in found), "serials": json_list(sorted(serials))}
             for is_punch, value in connection.execute(_KNOWN, arrive):
                 (self._known if is_punch else self._owned).add(value)
@@ -65,12 +74,22 @@ class PunchBatch:
         """The devices (gateway, serial) of which this batch has the first punch."""
         return [(row["gateway"], row["serial"]) for row in self._owners]
 
+    def _load_owned(self, serials: set[str]) -> None:
+        self._owned |= set(self._connection.execute(_OWNED, {"serials": json_list(sorted(serials))}).scalars())
+
     def write(self) -> None:
         """Store the new punches, and whose serial numbers are whose."""
         if self.added:
-            # By id, so that neighbours in the index are written one after the other.
+            # By id: neighbours in the index are written one after the other, and no two processes wait crosswise.
             rows = sorted((arrived.event.id, arrived.key, *(arrived.event.punch or ())) for arrived in self.added)
-            insert_many(self._connection, punches, ("id", "event", *Punch._fields), rows)
+            columns = ("id", "event", *Punch._fields)
+            if self._shared:
+                new = insert_new(self._connection, punches, columns, rows)
+                there = [one for one in self.added if one.event.id not in new]
+                self.repeated = sorted(there + self.repeated, key=lambda one: one.key)
+                self.added = [one for one in self.added if one.event.id in new]
+            else:
+                insert_many(self._connection, punches, columns, rows)
         if self._owners:
             self._connection.execute(insert(ownership), self._owners)
 
@@ -80,7 +99,9 @@ class PunchBatch:
         recounted: list[Recounted] = []
         for part in _with_distinct_ids(self.repeated):
             ids = json_list(one.event.id for one in part)
-            stored = {row.id: row for row in self._connection.execute(_COUNTING, {"ids": ids})}
+            times = [one.event.punch.local_time for one in part if one.event.punch is not None]
+            among = {"ids": ids, "first": min(times), "last": max(times)}  # leads to the months of these punches
+            stored = {row.id: row for row in self._connection.execute(_COUNTING, among)}
             claimed = []
             for arrived in part:
                 first = stored[arrived.event.id]
@@ -123,6 +144,7 @@ def _with_distinct_ids(repeated: list[Arrived]) -> Iterator[list[Arrived]]:
         yield list(part.values())
 
 
+_OWNED = select(ownership.c.serial).where(ownership.c.since == "", in_list(ownership.c.serial, "serials"))
 _KNOWN = union_all(
     select(literal_column("1"), punches.c.id).where(in_list(punches.c.id, "ids")),
     select(literal_column("0"), ownership.c.serial).where(
@@ -139,7 +161,7 @@ _WITH_GATEWAY = (
 _COUNTING = (
     _WITH_GATEWAY.add_columns(punches.c.id)
     .join(punches, punches.c.event == events.c.key)
-    .where(in_list(punches.c.id, "ids"))
+    .where(in_list(punches.c.id, "ids"), punches.c.local_time.between(bindparam("first"), bindparam("last")))
 )
 _QUARANTINED = (
     _WITH_GATEWAY.where(

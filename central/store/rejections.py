@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from central.event import Rejected, gateway_of
-from central.store.engine import chunks
+from central.store.engine import chunks, count_again
 from central.store.remarks import Remark
 from central.store.tables import gateways, rejected, rejected_counted
 
@@ -78,11 +78,9 @@ class Rejections:
             self._keep(bucket, size)
             row |= {"topic": topic, "sha256": digest, "gateway": gateway, "detail": one.detail, "first": received}
             row |= {"size": len(one.payload), "payload": one.payload[:KEPT_BYTES], "times": 1}
-            connection.execute(insert(rejected), row)
-        elif not connection.execute(
-            _COUNT, {"b_gateway": row["gateway"], "b_reason": one.reason, "last": received}
-        ).rowcount:
-            connection.execute(insert(rejected_counted), row | {"times": 1, "first": received})
+            connection.execute(_KEEP, row)
+        else:
+            connection.execute(_COUNT, row | {"times": 1, "first": received})
 
     def _has_room(self, bucket: str | None, size: int) -> bool:
         kept = self._kept.setdefault(bucket, _Kept())
@@ -110,8 +108,5 @@ _AGAIN = (
     .where(rejected.c.topic == bindparam("b_topic"), rejected.c.sha256 == bindparam("b_sha256"))
     .values(times=rejected.c.times + 1, last=bindparam("last"))
 )
-_COUNT = (
-    update(rejected_counted)
-    .where(rejected_counted.c.gateway == bindparam("b_gateway"), rejected_counted.c.reason == bindparam("b_reason"))
-    .values(times=rejected_counted.c.times + 1, last=bindparam("last"))
-)
+_KEEP = count_again(rejected)
+_COUNT = count_again(rejected_counted)

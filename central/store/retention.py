@@ -17,6 +17,8 @@ from central.store.engine import KEY, Row, encode, insert_many, table
 from central.store.portable import run
 
 HOLD, LIFT, DELETION = "hold", "lift", "deletion"
+ARCHIVE = "archive"
+"""The kind of a deletion that has detached a month of punches, see :mod:`central.store.partitions`."""
 STUB = '{"deleted":'
 """What the body of an event begins with whose content was deleted; the number of the deletion follows."""
 
@@ -155,6 +157,11 @@ def deletions(connection: Connection, kind: str | None = None) -> list[Deletion]
                 )
             )
     return found
+
+
+def archived_months(connection: Connection) -> list[str]:
+    """Return the months (YYYY-MM) of which the punches were detached for the archive."""
+    return sorted(one.until.isoformat()[:7] for one in deletions(connection, ARCHIVE))
 
 
 def settled_until(connection: Connection) -> date | None:

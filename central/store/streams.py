@@ -13,6 +13,7 @@ from sqlalchemy import Connection, and_, bindparam, delete, func, insert, null, 
 
 from central.coverage import Coverage
 from central.store.bodies import extent_of_gap
+from central.store.bulk import serialize
 from central.store.engine import in_list, insert_many, json_list, utc
 from central.store.tables import events, forgotten, gaps, gateways, streams
 
@@ -117,12 +118,20 @@ Wanted = Mapping[tuple[str, str], set[int]]
 
 
 class Streams:
-    """The gateways and streams of one batch, within the caller's transaction."""
+    """The gateways and streams of one batch, within the caller's transaction.
+
+    Where several processes write at once, the rows of the gateways are locked until it ends, and with them all that is
+    stored by gateway: batches of one gateway follow each other, those of different ones do not wait.
+    """
 
     def __init__(self, connection: Connection, wanted: Wanted, moment: Moment) -> None:
         self._connection = connection
         self._moment = moment
-        self.gateways = _load_gateways(connection, {gateway for gateway, _ in wanted})
+        names = {gateway for gateway, _ in wanted}
+        self.gateways = _load_gateways(connection, names)
+        if names - self.gateways.keys():
+            serialize(connection, "gateway")  # a new one has no row yet that could be locked
+            self.gateways |= _load_gateways(connection, names - self.gateways.keys())
         self.streams = _load_streams(connection, self.gateways, wanted, moment.monotonic_s)
 
     def gateway(self, name: str) -> Gateway:
@@ -231,9 +240,13 @@ _SET_GATEWAY = (
     .values(stream=bindparam("stream"), informed=bindparam("informed"))
 )
 _DELETE_GAP = delete(gaps).where(gaps.c.stream == bindparam("b_stream"), gaps.c.first == bindparam("b_first"))
-_GATEWAYS = select(gateways.c.id, gateways.c.name, gateways.c.stream, gateways.c.informed).where(
-    in_list(gateways.c.name, "names")
+_GATEWAYS = (
+    select(gateways.c.id, gateways.c.name, gateways.c.stream, gateways.c.informed)
+    .where(in_list(gateways.c.name, "names"))
+    .order_by(gateways.c.id)
+    .with_for_update(key_share=True)
 )
+"""Locks the rows in one order; SQLite, where one transaction writes at a time, has no such clause."""
 _STREAMS = select(
     streams.c.id,
     streams.c.gateway,

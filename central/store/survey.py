@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from central.store import partitions
 from central.store.engine import utc
 from central.store.portable import json_field, run
 
@@ -46,6 +47,8 @@ class Survey:
     without_unit: int
     without_plan: int
     """People employed yesterday, of whom yesterday is judged neither as duty nor as a day off."""
+    months: tuple[str, ...]
+    """Months of punches on a server that lack a partition of their own."""
     policies: tuple[str, ...]
     """Names that assignments of today give."""
 
@@ -92,6 +95,7 @@ def survey(connection: Connection, now: datetime) -> Survey:
             "WHERE days.person = substr(subject, 8) AND days.date = :day AND days.status <> 'none')",
             day=day,
         ),
+        months=tuple(partitions.missing(connection, today)),
         policies=names(
             f"SELECT DISTINCT {policy} FROM statements WHERE kind = 'assignments' "  # noqa: S608 - our words
             "AND valid_from <= :day AND coalesce(valid_until, :day) >= :day "

@@ -156,6 +156,11 @@ def _create_rejected_counted() -> None:
     )
 
 
+def _by_month() -> bool:
+    """Return whether punches are kept in partitions, see :mod:`central.store.partitions`."""
+    return op.get_bind().dialect.name == "postgresql"
+
+
 def _create_punches() -> None:
     op.create_table(
         "punch",
@@ -165,16 +170,21 @@ def _create_punches() -> None:
         Column("serial", String, nullable=False),
         Column("pin", String),
         Column("uid", BigInteger),
-        Column("local_time", String, nullable=False),
+        # A key of partitions has what they are made by; the id is made from the local time, so it stays unique.
+        Column("local_time", String, nullable=False, primary_key=_by_month()),
         sqlite_with_rowid=False,
+        postgresql_partition_by="RANGE (local_time)",
     )
+    if _by_month():
+        op.execute("CREATE TABLE punch_other PARTITION OF punch DEFAULT")
     op.create_index("punch_local_time", "punch", ["local_time"])
 
 
 def _create_claims() -> None:
     op.create_table(
         "claim",
-        Column("punch", String, ForeignKey("punch.id"), primary_key=True),
+        # A reference would need the local time beside the id where that is part of the key.
+        Column("punch", String, *([] if _by_month() else [ForeignKey("punch.id")]), primary_key=True),
         Column("gateway", BigInteger, ForeignKey("gateway.id"), primary_key=True),
         Column("event", BigInteger, ForeignKey("event.key"), nullable=False),
         sqlite_with_rowid=False,

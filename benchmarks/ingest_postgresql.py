@@ -1,0 +1,166 @@
+"""One lane on PostgreSQL against a bare COPY of the same rows and against SQLite; then judging, database to database.
+
+Times are processor times, of this process and of the whole server together: other work on the machine spoils them less
+than the time on the wall. The server is one of the tests' own, durable as an office's is.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from time import process_time
+from typing import Any
+
+import psycopg
+
+from benchmarks import ingest, recompute
+from benchmarks.figures import TIMES, Figure, Plan, yes_no
+from central.event import Punch
+from central.policy.office import OfficePolicies
+from central.store import Message, Store, marks
+from central.timesheet.affected import Mark
+from central.timesheet.recompute import Recompute
+from tests.postgres import Server
+
+EVENTS = 30_000
+PERSON_DAYS = 56_000
+"""A hundredth of the nation's civil servants, one day."""
+RUNS = 3
+AIM_COPY, AIM_SQLITE = 0.5, 0.8
+AIM_JUDGE, AIM_MARKS = 3, 10
+TABLES = ("event", "punch", "affected")
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def run(plan: Plan) -> Iterator[Figure]:
+    """Measure ingest by turns with its baselines, then a day of many people."""
+    with Server(durable=True) as server:
+        yield from _ingest(plan, server)
+        yield from _judge(plan, server)
+
+
+def _ingest(plan: Plan, server: Server) -> Iterator[Figure]:
+    bodies = ingest.backlog(plan.size(EVENTS))
+    parts = [bodies[at : at + ingest.TOGETHER] for at in range(0, len(bodies), ingest.TOGETHER)]
+    batches = ingest.as_batches(parts)
+    bare, ours, file = [], [], []
+    for _ in range(RUNS):  # by turns: other work on the machine spoils all alike
+        url = server.url(server.fresh())
+        ours.append(_store(server, url, batches, len(bodies)))
+        target = server.url(server.fresh())
+        Store(target).close()
+        bare.append(_copy(server, url, target, ingest.TOGETHER))
+        file.append(ingest.store(plan.fresh("ingest") / "centre.db", batches, len(bodies)))
+    count = len(bodies)
+    rate, base, sqlite = (count / min(times) for times in (ours, bare, file))
+    for what, other, aim in (("a bare COPY of the same rows", base, AIM_COPY), ("SQLite", sqlite, AIM_SQLITE)):
+        yield Figure(
+            f"store {count:,} punches of a backlog on PostgreSQL, one lane, batches; processor, server included",
+            baseline=f"{other:,.0f}/s {what}",
+            ours=f"{rate:,.0f}/s",
+            ratio=f"{rate / other:.2f} {TIMES}",
+            aim=f"at least {aim} {TIMES}",
+            met=yes_no(rate >= aim * other),
+        )
+
+
+def _judge(plan: Plan, server: Server) -> Iterator[Figure]:
+    people = plan.size(PERSON_DAYS)
+    alone = recompute.judge_alone(people)
+    database = recompute.build(server.url(server.fresh()), people, [recompute.START])
+    now = datetime(2026, 9, 1, 15, tzinfo=UTC)
+    with closing(database):
+        punches = [("site/gw", _punch(number)) for number in range(people)]
+        with database.writing() as connection:
+            marking = spent(server, lambda: marks.mark_punches(connection, punches, ""))
+            connection.execute(marks.AFFECTED.delete())
+            marks.mark(connection, [Mark("scope:all", recompute.START, recompute.START)], {"kind": "benchmark"}, "")
+        worker = Recompute(database, OfficePolicies(), now=lambda: now)
+        judging = spent(server, worker.run)
+        if worker.written != people:
+            raise RuntimeError(f"{worker.written} of {people} person-days were judged")
+    yield Figure(
+        f"{people:,} person-days, database to database on PostgreSQL; processor, server included",
+        baseline=f"{alone:.1f} s judged in memory",
+        ours=f"{judging:.1f} s",
+        ratio=f"{judging / alone:.1f} {TIMES}",
+        aim=f"at most {AIM_JUDGE} {TIMES}",
+        met=yes_no(judging <= AIM_JUDGE * alone),
+    )
+    yield Figure(
+        f"mark {people:,} affected days on PostgreSQL; processor, server included",
+        baseline=f"{people / judging:,.0f}/s judged",
+        ours=f"{people / marking:,.0f}/s",
+        ratio=f"{judging / marking:.0f} {TIMES}",
+        aim=f"at least {AIM_MARKS} {TIMES}",
+        met=yes_no(judging >= AIM_MARKS * marking),
+    )
+
+
+def spent(server: Server, work: Callable[[], object]) -> float:
+    """Return the processor time of work, in this process and in all of the server's."""
+    begun, before = process_time(), _server_s(server)
+    work()
+    return process_time() - begun + _server_s(server) - before
+
+
+def _server_s(server: Server) -> float:
+    """Return the processor time of a server's processes, those that have ended included."""
+    pid = int((server.data / "postmaster.pid").read_text().split()[0])
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return (sum(_ticks(pid, 13, 17)) + sum(sum(_ticks(int(child), 13, 15)) for child in children)) / _TICKS
+
+
+def _ticks(pid: int, first: int, behind: int) -> list[int]:
+    """Return fields of proc(5)'s stat: own time in user and kernel mode, then that of ended children."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return [0]
+    fields = text.rpartition(")")[2].split()
+    return [int(value) for value in fields[first - 2 : behind - 2]]
+
+
+def _store(server: Server, url: str, batches: list[list[Message]], count: int) -> float:
+    with closing(Store(url)) as centre:
+        taken: list[int] = []
+        time = spent(server, lambda: taken.extend(centre.ingest(part).stored for part in batches))
+    if sum(taken) != count:
+        raise RuntimeError(f"{sum(taken)} of {count} events were stored")
+    return time
+
+
+def _copy(server: Server, source: str, target: str, together: int) -> float:
+    """Copy the rows of a store into the same empty tables, so many events a transaction; nothing is looked at."""
+    with psycopg.connect(source) as reading:
+        rows = {name: reading.execute(f"SELECT * FROM {name} ORDER BY 1").fetchall() for name in TABLES}  # noqa: S608
+        rows["punch"].sort(key=lambda row: row[1])  # in the order of their events, to which they refer
+        rest: dict[str, list[Any]] = {
+            name: reading.execute(f"SELECT * FROM {name}").fetchall()  # noqa: S608
+            for name in ("gateway", "stream")
+        }
+    with psycopg.connect(target) as writing:
+        for name, values in rest.items():
+            _copy_rows(writing, name, values)
+        writing.commit()
+        parts = max(1, len(rows["event"]) // together)
+
+        def copy() -> None:
+            for number in range(parts):
+                for name in TABLES:
+                    size = -(-len(rows[name]) // parts)
+                    _copy_rows(writing, name, rows[name][number * size : (number + 1) * size])
+                writing.commit()
+
+        return spent(server, copy)
+
+
+def _copy_rows(writing: psycopg.Connection[Any], name: str, rows: list[Any]) -> None:
+    with writing.cursor().copy(f"COPY {name} FROM STDIN") as copying:
+        for row in rows:
+            copying.write_row(row)
+
+
+def _punch(number: int) -> Punch:
+    return Punch("lobby", "S", str(number), None, "2026-09-01T07:20:00", 1_788_222_000)
