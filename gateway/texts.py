@@ -58,7 +58,10 @@ class Text(str):
 
     def into(self, language: Language, **values: object) -> str:
         """Return the text in a language, with its values filled in; values that are messages are translated too."""
-        own = {name: value.into(language) if isinstance(value, Message) else value for name, value in values.items()}
+        own = {
+            name: value.into(language) if isinstance(value, Message | Count) else value
+            for name, value in values.items()
+        }
         return self.translated(language).format(**own)
 
 
@@ -70,6 +73,21 @@ def _(text: str) -> Text:
 def in_context(context: str, text: str) -> Text:
     """Mark a text for people that is translated otherwise in this context."""
     return Text(text, context)
+
+
+class Count(int):
+    """A number of things: in texts its thousands are grouped as the language does."""
+
+    __slots__ = ()
+
+    def __format__(self, spec: str) -> str:
+        """Return it as English has it, 1,234, unless a form is given."""
+        return format(int(self), spec or ",")
+
+    def into(self, language: Language) -> str:
+        """Return the digits in a language."""
+        grouped = f"{self}"
+        return grouped.replace(",", ".") if language is Language.INDONESIAN else grouped
 
 
 class Message(str):

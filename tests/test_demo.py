@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from contextlib import ExitStack
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -16,8 +16,9 @@ import pytest
 from rich.console import Console
 
 from gateway.demo.clock import ReplayedTime
+from gateway.demo.folder import demo_folder
 from gateway.demo.office import PASSWORD, ZONE, Office, make_terminals
-from gateway.demo.run import _serve_all
+from gateway.demo.run import _serve_all, last_workday
 from gateway.demo.screen import Words
 from gateway.texts import Language
 from tests.broker import WAIT_S, eventually
@@ -54,7 +55,7 @@ def begun(folder: Path, *arguments: str) -> tuple[subprocess.Popen[str], list[st
         lines.append(line)
         if line.startswith(("running", "berjalan")):
             break
-    assert re.search(r"[\d,]+ (punches in the terminals|presensi di mesin)", lines[-1])
+    assert re.search(r"[\d,.]+ (punches in the terminals|presensi di mesin)", lines[-1])
     return process, lines
 
 
@@ -116,8 +117,7 @@ def test_everything_is_at_the_centre_as_meant_and_nothing_is_left(tmp_path: Path
         "off duty": "1",
         "of them provisional": "2",
     }
-    yesterday = datetime.now(ZONE).date() - timedelta(days=1)
-    assert f"The verdicts on {yesterday}" in ended.stdout
+    assert f"The verdicts on {last_workday(datetime.now(ZONE).date())}" in ended.stdout
     assert "Zamrud Contoh: late 3 min; provisional: the terminal's clock is wrong" in ended.stdout
     assert list(tmp_path.iterdir()) == []
     assert started_below(tmp_path) == {}
@@ -155,8 +155,8 @@ def test_a_second_ctrl_c_ends_it(tmp_path: Path) -> None:
     assert started_below(tmp_path) == {}
 
 
-def test_a_demo_that_is_killed_leaves_no_program_behind(tmp_path: Path) -> None:
-    """Nothing of it can end them: the kernel does."""
+def test_a_demo_that_is_killed_leaves_no_program_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of it can end them: the kernel does. The next demo removes its folder."""
     process, _ = begun(tmp_path, "--for", "10m")
     others = {number for number in started_below(tmp_path) if number != process.pid}
     process.kill()
@@ -164,6 +164,13 @@ def test_a_demo_that_is_killed_leaves_no_program_behind(tmp_path: Path) -> None:
 
     assert others
     eventually(lambda: started_below(tmp_path) == {})
+    [left] = tmp_path.iterdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with demo_folder() as folder:
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+        with demo_folder() as other:
+            assert sorted(tmp_path.iterdir()) == sorted([folder, other]), "what runs stays, what does not is removed"
+            assert left not in (folder, other)
 
 
 def test_a_program_that_ends_too_early_is_named(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def demo(
     ] = None,
     day: Annotated[
         date | None,
-        typer.Option("--date", parser=_date, metavar="DATE", help="The date that is replayed; else yesterday."),
+        typer.Option("--date", parser=_date, metavar="DATE", help="The date that is replayed; else the last weekday."),
     ] = None,
     weeks: Annotated[
         int, typer.Option(min=0, max=8, help="Weeks before it whose punches are invented, to look at a month.")

@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +27,7 @@ from ruamel.yaml import YAML
 
 from drivers.anviz import simulator as anviz
 from gateway.demo.clock import ReplayedTime
+from gateway.demo.folder import demo_folder
 from gateway.demo.office import (
     ACCOUNTS,
     COMM_KEY,
@@ -48,11 +48,13 @@ from gateway.demo.script import Difference, Key, Verdict, differences, verdict_o
 from gateway.demo.subscriber import Subscriber
 from gateway.demo.totals import LOOK_S, P, Totals, measure_totals, settle
 from gateway.embedded_broker import embedded_broker
-from gateway.texts import Language, Message, _
+from gateway.texts import Count, Language, Message, _
 
 DAY_S = 40.0
 """How long the day takes where no duration is given; a busy machine takes longer."""
-PATIENCE_S = 120.0
+WORK_STEP_S = 5.0
+"""Seconds of the processor that count as a step of work."""
+PATIENCE_S = 600.0
 """Timeout of a started program to answer or end, on a busy machine."""
 LAST_WORDS = 10
 """Lines of a program's log that are shown where it failed."""
@@ -149,7 +151,11 @@ class _Demo:
         def show(waiting: Message) -> None:
             self.screen.show(self.words.text(_("waiting for {what}"), what=self.words.message(waiting)))
 
-        return settle(measure, self.ended, show)
+        return settle(measure, self.ended, show, work=self.worked)
+
+    def worked(self) -> int:
+        """Return how long the programs have used the processor, in steps that idle ones take minutes for."""
+        return int(sum(map(_processor_s, self.processes.values())) / WORK_STEP_S)
 
     def connected(self) -> _Connected:
         """Look into the centre's log, which is JSON after what the imports print."""
@@ -190,15 +196,15 @@ def demo(
     hold: timedelta | None = None,
     weeks: int = 0,
 ) -> int:
-    """Replay the day, by default yesterday, within about ``for_s`` seconds and end; None: stay after it until Ctrl-C.
+    """Replay the day within about ``for_s`` seconds and end; None: stay after it until Ctrl-C.
 
+    ``day`` is by default the last one from Monday to Friday before today.
     ``weeks`` with invented punches lie before it. At ``hold``, a time of the day, all stands still until Ctrl-C.
     Returns 0 if everything is at the centre and judged as the script means it, 1 if not.
     """
     console, words = Console(), Words(language)
-    day = day or datetime.now(ZONE).date() - timedelta(days=1)
-    with tempfile.TemporaryDirectory(prefix="hadir-demo-") as name, ExitStack() as stack:
-        folder = Path(name)
+    day = day or last_workday(datetime.now(ZONE).date())
+    with demo_folder() as folder, ExitStack() as stack:
         signals = stack.enter_context(_handled_signals())
         page = stack.enter_context(_reserved())
         pages = _announce(stack, page, console, words)
@@ -307,7 +313,7 @@ def _print_end(running: _Demo, total: Totals, gave_up: GaveUp | None) -> int:
     style = "bold green" if total.right else "bold red"
     console.print(words.message(total.message()), style=style, highlight=False, soft_wrap=True)
     twice = running.subscriber.arrivals - len(running.subscriber.ids)
-    console.print(words.text(_("{count} punches came twice"), count=f"{twice:,}"), style="dim", highlight=False)
+    console.print(words.text(_("{count} punches came twice"), count=Count(twice)), style="dim", highlight=False)
     ended = {name: code for name, process in running.processes.items() if (code := process.poll()) is not None}
     left = running.signals.leave.is_set()
     for name in ended or (() if right or left else running.processes):
@@ -464,9 +470,26 @@ def _running(folder: Path, name: str, command: list[str]) -> Iterator[subprocess
                 process.wait()
 
 
+def last_workday(today: date) -> date:
+    """Return the last date from Monday to Friday before one: on others no office has a usual day."""
+    return today - timedelta(days=max(1, today.weekday() - 4) if today.weekday() else 3)
+
+
+def _processor_s(process: subprocess.Popen[bytes]) -> float:
+    """Return how long a program has used the processor (proc(5)); 0 where it has ended."""
+    try:
+        fields = Path(f"/proc/{process.pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, IndexError, ValueError):
+        return 0.0
+
+
 def _central(folder: Path, command: list[str]) -> str:
     """Run a command of the centre to its end and return what it printed; GaveUp where it fails."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False, cwd=folder)  # noqa: S603 - our own command
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False, cwd=folder)  # noqa: S603 - our own command
+    except subprocess.TimeoutExpired:
+        raise GaveUp(f"{' '.join(command[2:])}: no end within {PATIENCE_S:.0f} s") from None
     if done.returncode:
         raise GaveUp(f"{' '.join(command[2:])}: {done.stdout}{done.stderr}")
     return done.stdout

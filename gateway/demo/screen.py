@@ -12,7 +12,7 @@ from gateway.demo.clock import ReplayedTime
 from gateway.demo.office import ZONE, Office, Terminals
 from gateway.demo.script import KINDS, Difference, Key, Kind, Verdict, counts
 from gateway.demo.subscriber import Judged, Subscriber
-from gateway.texts import Language, Message, _
+from gateway.texts import Count, Language, Message, _
 from gateway.texts import Text as Translatable
 
 LINE_EVERY_S = 2.0
@@ -150,8 +150,8 @@ class Screen:
         in_terminals = sum(terminal.count for terminal in self._terminals.values())
         punches = self._words.text(
             _("{terminals} punches in the terminals, {subscriber} at the subscriber"),
-            terminals=f"{in_terminals:,}",
-            subscriber=f"{len(self._subscriber.ids):,}",
+            terminals=Count(in_terminals),
+            subscriber=Count(len(self._subscriber.ids)),
         )
         return f"{self._phase}: {shown}, {punches}"
 

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from gateway.ledger import LedgerError, LedgerReader
-from gateway.texts import Message, _
+from gateway.texts import Count, Message, _
 
 STILL_S = 120.0
 """After this time without progress the numbers are final. Longer than the gateway's pause between retries."""
+WORKING_S = 900.0
+"""So long without progress, although programs work: one may work without end."""
 LOOK_S = 0.25
 
 
@@ -32,15 +34,25 @@ def settle(
     show: Callable[[Message], None],
     now: Callable[[], float] = time.monotonic,
     pause: Callable[[float], None] = time.sleep,
+    work: Callable[[], int] = lambda: 0,
 ) -> P:
-    """Wait until nothing is missing, as long as numbers move and no program has ``ended``; return how far it came."""
-    found, moved = measure(), now()
-    while (waiting := found.waiting) is not None and not ended() and now() - moved < STILL_S:
+    """Wait until nothing is missing, as long as numbers move and no program has ``ended``; return how far it came.
+
+    ``work``: what programs have done so far. On a busy machine one takes minutes to start, or for an import, in which
+    nothing else moves.
+    """
+    found, done = measure(), work()
+    moved = worked = now()
+    while (waiting := found.waiting) is not None and not ended():
+        if now() - worked >= STILL_S or now() - moved >= WORKING_S:
+            break
         show(waiting)
         pause(LOOK_S)
         before, found = found, measure()
         if found != before:
-            moved = now()
+            moved = worked = now()
+        elif (doing := work()) != done:
+            done, worked = doing, now()
     return found
 
 
@@ -66,20 +78,20 @@ class Totals:
         """What is still missing before the centre is queried, or None."""
         if self.in_ledger < self.in_terminals:
             return Message(
-                _("the gateway to read {count} more punches"), count=f"{self.in_terminals - self.in_ledger:,}"
+                _("the gateway to read {count} more punches"), count=Count(self.in_terminals - self.in_ledger)
             )
         if self.covered < self.events:
-            return Message(_("the centre's receipts for {count} events"), count=f"{self.events - self.covered:,}")
+            return Message(_("the centre's receipts for {count} events"), count=Count(self.events - self.covered))
         return None
 
     def message(self) -> Message:
         """Return the equation, or the numbers that should be equal."""
         numbers = {
-            "terminals": f"{self.in_terminals:,}",
-            "ledger": f"{self.in_ledger:,}",
-            "centre": f"{self.at_centre:,}",
-            "covered": f"{self.covered:,}",
-            "events": f"{self.events:,}",
+            "terminals": Count(self.in_terminals),
+            "ledger": Count(self.in_ledger),
+            "centre": Count(self.at_centre),
+            "covered": Count(self.covered),
+            "events": Count(self.events),
         }
         if self.right:
             text = _(

@@ -5,7 +5,10 @@ from collections import Counter
 from datetime import date, timedelta
 from pathlib import Path
 
+import pytest
+
 from gateway.demo.office import FILES, FIRST, LATE, REGISTERS, SERIALS, WRITTEN, Office, moved
+from gateway.demo.run import last_workday
 from gateway.demo.script import KINDS
 from tests import command
 
@@ -20,6 +23,16 @@ def test_its_files_are_entered_as_any_offices(tmp_path: Path) -> None:
             given = ("--db", db, "--policies", office.policies, "--by", "a", "--paper", "b")
             done = command.run("central.cli", "import", kind, office.folder / name, *given, env=os.environ)
             assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("today", "day"), [("2026-11-30", 27), ("2026-11-29", 27), ("2026-11-28", 27), ("2026-11-27", 26)]
+)
+def test_its_day_is_a_weekday_so_that_the_page_has_a_usual_curve(tmp_path: Path, today: str, day: int) -> None:
+    """The weeks before have no punches on Saturdays and Sundays."""
+    found = last_workday(date.fromisoformat(today))
+    assert found == date(2026, 11, day)
+    assert any(one.moment.date() == found - timedelta(weeks=1) for one in Office(found, tmp_path, 2).past)
 
 
 def test_a_file_moves_with_its_day() -> None:

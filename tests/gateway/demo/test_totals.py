@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from gateway.demo.totals import STILL_S, Totals, settle
+from gateway.demo.totals import STILL_S, WORKING_S, Totals, settle
 from gateway.texts import Language, Message
 
 DONE = Totals(in_terminals=20_100, in_ledger=20_100, at_centre=0, events=20_110, covered=20_110)
@@ -43,6 +43,29 @@ def test_it_gives_up_when_nothing_moves_or_a_program_has_ended() -> None:
     assert settled(iter(lambda: stuck, None), 1.0, ends_at=3.0)[1] == 3.0
 
 
+def test_it_waits_while_programs_work_though_nothing_else_moves() -> None:
+    """A program that starts on a busy machine; but not for ever."""
+    stuck, time_s = replace(DONE, covered=5), [0.0]
+
+    def pause(_: float) -> None:
+        time_s[0] += 1.0
+
+    def waited(until_s: float) -> float:
+        time_s[0] = 0.0
+        settle(
+            lambda: DONE if time_s[0] >= until_s else stuck,
+            lambda: False,
+            lambda _: None,
+            lambda: time_s[0],
+            pause,
+            lambda: int(time_s[0] / (STILL_S - 1)),
+        )
+        return time_s[0]
+
+    assert waited(WORKING_S - 1) == WORKING_S - 1
+    assert waited(float("inf")) == WORKING_S
+
+
 def test_only_equal_numbers_are_right() -> None:
     """Too many punches somewhere are as wrong as missing ones, and a centre that has nothing is no success."""
     right = replace(DONE, at_centre=20_100)
@@ -57,4 +80,4 @@ def test_only_equal_numbers_are_right() -> None:
     ):
         assert not wrong.right
         assert "these should be equal" in wrong.message()
-    assert "di mesin 20,100" in right.message().into(Language.INDONESIAN)
+    assert "di mesin 20.100" in right.message().into(Language.INDONESIAN)
