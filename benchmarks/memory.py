@@ -42,7 +42,7 @@ def run(plan: Plan) -> Iterator[Figure]:
                 serial=f"BENCH{index}", users=made.users, log=log, capacity=2 * count, now=office_time
             )
             addresses[f"terminal-{index}"] = stack.enter_context(Simulator(terminal)).address
-        # Without anybody who hears them, the events would be kept and tried again, as they should.
+        # Without a subscriber, the events would be kept and tried again, as they should.
         stack.enter_context(subscriber(port, f"{PREFIX}/#", lambda _: None))
         running = stack.enter_context(daemon(folder, settings_of(port, addresses)))
         running.wait_until_settled(count, 300.0)

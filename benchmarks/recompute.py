@@ -12,7 +12,7 @@ from random import Random
 from time import process_time
 from typing import Any
 
-from sqlalchemy import insert
+from sqlalchemy import func, insert, select
 
 from benchmarks.figures import TIMES, Figure, Plan, yes_no
 from benchmarks.judge import SLOTS
@@ -23,6 +23,7 @@ from central.registers.statements import compose
 from central.store import marks
 from central.store.engine import Database
 from central.store.registers import Entry, enter
+from central.store.results import RESULT
 from central.store.tables import events, gateways, ownership, punches, streams
 from central.store.terminals import TERMINAL, WATERMARK
 from central.timesheet.affected import Mark, Reading, read_key
@@ -71,6 +72,13 @@ def run(plan: Plan) -> Iterator[Figure]:
         ours=f"{month[1]:.0f} MB",
         aim=f"at most {AIM_MB} MB",
         met=yes_no(month[1] <= AIM_MB),
+    )
+    size, texts = room(folder / "month.db")
+    yield Figure(
+        "room of a person-day in the database: two punches, one verdict with its reasons",
+        baseline=f"{texts:,.0f} bytes of events and verdicts as JSON",
+        ours=f"{size:,.0f} bytes",
+        ratio=f"{size / texts:.1f} {TIMES}",
     )
     few, many = (late_punch(folder / f"late-{size}.db", plan.size(size)) for size in (FEW, MANY))
     yield Figure(
@@ -146,6 +154,16 @@ def _measured(path: Path, people: int, days: int) -> tuple[float, float]:
     seconds, megabytes, judged = output.split()
     assert int(judged) == people * days
     return float(seconds), float(megabytes)
+
+
+def room(path: Path) -> tuple[float, float]:
+    """Return the bytes of a file for each verdict, and those of the texts alone."""
+    with Database(path) as database:
+        database.truncate_log()
+        with database.reading() as connection:
+            verdicts, texts = connection.execute(select(func.count(), func.sum(func.length(RESULT.c.content)))).one()
+            texts += connection.execute(select(func.sum(func.length(events.c.body)))).scalar_one()
+    return path.stat().st_size / verdicts, texts / verdicts
 
 
 def judge_file(path: str, days: int) -> None:

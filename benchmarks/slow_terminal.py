@@ -33,7 +33,7 @@ def run(plan: Plan) -> Iterator[Figure]:
     beside, took_s = _spread(plan.fresh("beside"), slow, records)
     yield Figure(
         f"live punches at {OTHERS} terminals while another's {records:,} records come at {KBIT_S} kbit/s, "
-        f"{prepare_s} s after they were asked for; all imported after {took_s:.0f} s",
+        f"{prepare_s} s after they were requested; all imported after {took_s:.0f} s",
         f"without it {alone}",
         str(beside),
         f"p99 {times(beside.p99 / alone.p99)}",

@@ -87,7 +87,7 @@ def _pyzk_cost(simulator: Simulator, *, udp: bool) -> Cost:
 
 @contextmanager
 def _worker(simulator: Simulator, transport: str, folder: Path) -> Iterator[Any]:
-    """Run a worker that visits when requested; yields a generator that asks for a poll and returns its cost."""
+    """Run a worker that visits when requested; yields a generator that requests a poll and yields its cost."""
     given = settings_of(1883, {"lobby": simulator.address})
     given["data_dir"] = str(folder)
     given["terminals"][0] |= {"transport": transport, "poll": "1h"}

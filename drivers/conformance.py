@@ -273,7 +273,7 @@ def _read_log(terminal: Logged, log: Sequence[bytes]) -> None:
     for start in (0, max(0, len(log) - 2), len(log)):
         reading = terminal.read(start)
         records = list(reading.records)
-        _require(reading.start <= start, "a reading begins behind the place that was asked for")
+        _require(reading.start <= start, "a reading begins behind the requested place")
         _require((reading.total, len(records)) == (len(log), len(log) - reading.start), "a reading counts otherwise")
         _require(all(isinstance(record, RawPunch | BadRecord) for record in records), "a reading gives something else")
         _require([record.raw for record in records] == list(log[reading.start :]), "raw bytes are not those of the log")

@@ -54,7 +54,7 @@ def dynamic_security() -> Path:
 
 
 def free_port() -> int:
-    """Return a port of the loopback address that nobody listens on."""
+    """Return a closed port of the loopback address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -187,7 +187,7 @@ class Message:
 
 
 class Subscriber:
-    """An MQTT 5 client that keeps what it hears, and connects again by itself.
+    """An MQTT 5 client that keeps what it receives, and connects again by itself.
 
     With ``session`` the broker remembers it, while it is away, under that name.
     """
@@ -264,7 +264,7 @@ class Subscriber:
             if not self._news.wait_for(lambda: predicate(self.messages), timeout):
                 received = "\n".join(f"  {m.topic} {m.text[:100]}" for m in self.messages[-20:])
                 raise AssertionError(
-                    f"not heard within {timeout:g} s; {len(self.messages)} messages, the last:\n{received}"
+                    f"not received within {timeout:g} s; {len(self.messages)} messages, the last:\n{received}"
                 )
             return list(self.messages)
 

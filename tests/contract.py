@@ -38,7 +38,7 @@ def check(topic: str, payload: bytes | str, *, strict: bool = True) -> None:
         assert is_published(channel), f"{topic}: this version of the gateway publishes nothing here"
     text = payload.decode() if isinstance(payload, bytes) else payload
     if not text:
-        assert channel == "terminalState", f"{topic}: nothing, where something is always said"
+        assert channel == "terminalState", f"{topic}: nothing, where there is always a value"
         return
     body = parse(text)
     if channel == "batch":

@@ -34,7 +34,7 @@ def eight_ways(
 
     Whole, byte by byte, doubled, coalesced, cut, split at every offset, after noise (``error``, and never a frame), and
     followed by the beginning of another frame, which is kept. ``error`` None means a reader that skips noise: it must
-    find the frame behind it, at the latest when it is told that the line has paused.
+    find the frame behind it, at the latest when the line's pause is reported to it.
     """
     stream = b"".join(raw for raw, _ in frames)
     values = [value for _, value in frames]

@@ -235,7 +235,7 @@ def test_only_the_transport_imports_pyzk() -> None:
 
 
 def test_only_the_ports_know_pyserial() -> None:
-    """Above the driver nobody knows how its bytes travel."""
+    """No module above the driver knows how its bytes travel."""
     knowers = {
         file.relative_to(ROOT).as_posix()
         for folder in ("gateway", "drivers")

@@ -68,7 +68,7 @@ def sample(tmp_path: Path) -> Iterator[Sample]:
 
 
 class Client:
-    """Somebody with a user name: what the broker lets them write, and what of others' they hear."""
+    """A user of the broker: which topics it may publish to, and which of others it receives."""
 
     def __init__(self, sample: Sample, name: str, password: str = PASSWORD, hears: str | None = None) -> None:
         self.received: list[str] = []
@@ -169,7 +169,7 @@ def test_the_centre_writes_receipts_commands_and_results_only(sample: Sample) ->
 
 @pytest.mark.parametrize(("name", "password"), [(OURS, "falsch"), ("3602-bkpsdm/+", PASSWORD), ("", "")])
 def test_other_clients_are_refused(sample: Sample, name: str, password: str) -> None:
-    """A wrong password, a name that nobody has, no name."""
+    """A wrong password, an unknown name, no name."""
     with Client(sample, name, password) as client:
         assert client.refused is not None
 

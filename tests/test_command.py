@@ -29,7 +29,7 @@ def started() -> "subprocess.Popen[str]":
 
 
 def test_much_error_output_blocks_nothing_and_is_read_whole() -> None:
-    """The program goes on though nobody reads; afterwards every line is there, the first ones first."""
+    """The program goes on though its output is not read; afterwards every line is there, the first ones first."""
     process = started()
     assert process.stdout is not None
     assert process.stdout.readline() == "done\n"

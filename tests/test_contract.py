@@ -573,7 +573,7 @@ def changed(body: str, change: Callable[[dict[str, Any]], None], *, seal_again: 
 
 
 def tampered() -> Iterator[tuple[str, list[str], list[str]]]:
-    """Yield kinds of damage, the damaged lines, and what must be said about them."""
+    """Yield kinds of damage, the damaged lines, and what must be reported of them."""
     good = chain(some_drafts(24))
     assert json.loads(good[14])["type"] == events.RECORDED
 

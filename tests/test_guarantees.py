@@ -40,7 +40,7 @@ def test_every_line_says_both_and_is_shown(line: str) -> None:
 
 
 def test_lines_are_numbered() -> None:
-    """So that somebody can refer to one."""
+    """So that each can be referred to."""
     numbers = [int(re.match(r"\*\*(\d+)", line)[1]) for line in LINES]  # type: ignore[index]
     assert numbers == list(range(1, len(numbers) + 1))
     assert len(numbers) > 20

@@ -65,7 +65,7 @@ def put_off(tree: ast.AST) -> Iterator[tuple[str, str]]:
 
 
 def documented() -> dict[str, tuple[set[str], str]]:
-    """Return the events in the document, with their levels and what is said of them."""
+    """Return the events in the document, with their levels and explanations."""
     rows = [ROW.fullmatch(line) for line in (ROOT / "docs" / "log-events.md").read_text("utf-8").splitlines()]
     found = [row for row in rows if row]
     assert len({row["event"] for row in found}) == len(found), "an event stands in two rows"
@@ -73,7 +73,7 @@ def documented() -> dict[str, tuple[set[str], str]]:
 
 
 def test_every_event_in_the_code_is_in_the_document_and_the_other_way_round() -> None:
-    """Neither an event that nobody explains, nor an explanation of what is never said; levels agree."""
+    """Neither an event without an explanation, nor an explanation of an event that is never logged; levels agree."""
     assert {event: levels for event, (levels, _) in documented().items()} == logged()
 
 

@@ -53,7 +53,7 @@ def section(number: int, text: str = PAGES["id"]) -> str:
 
 
 def typed(number: int) -> list[list[str]]:
-    """Return our command lines that a section tells people to type: the indented ones."""
+    """Return our command lines that a section gives to type: the indented ones."""
     return ours("\n".join(line for line in section(number).splitlines() if line.startswith("    ")))
 
 
@@ -148,7 +148,7 @@ def test_alarms_in_the_weekly_look_exist() -> None:
 
 
 def test_privacy_names_every_table_of_the_ledger() -> None:
-    """Neither a table that nobody explains, nor one that is not there."""
+    """Neither a table without an explanation, nor one that does not exist."""
     assert sorted(name.strip("`") for name, *_ in rows(PRIVACY, "What is kept where")) == sorted(schema.TABLES)
 
 

@@ -156,7 +156,7 @@ class Office:
         return [entry for entry in self.logged if entry["event"] == event]
 
     def lost(self, cause: str, reason: str) -> None:
-        """Wait until the terminal is given up for this cause; see that it is said once however often it is tried."""
+        """Wait until the terminal is given up for this cause; see that it is reported once, however many tries."""
         eventually(lambda: self.worker.state.cause == cause)
         failures = self.worker._visits._reachability.outage.failures
         eventually(lambda: self.worker._visits._reachability.outage.failures >= failures + 1)
@@ -396,7 +396,7 @@ def _(office: Office) -> None:
 
 @quirk(9, "datagrams-after-their-time", "late=200ms", "mute", transport="udp", timeout="2s", bulk_timeout="540ms")
 def _(office: Office) -> None:
-    # A part asked for again is answered by what was sent for the question before: it must not pass for the answer.
+    # A repeated request for a part is answered by what was sent for the first: it must not pass for the answer.
     office.worker.request(full=True)
     office.lost("unavailable", "no answer to command 150[34]")
 
@@ -527,7 +527,7 @@ for known in ("16", "22", "40", "49"):
 
 @quirk(19, "event-and-log-disagree", "event-differs", codes=False)
 def _(office: Office) -> None:
-    # Where a poll reads the record before its event is heard, there is nothing to compare: then the next one punches.
+    # Where a poll reads the record before its event arrives, there is nothing to compare: then the next one punches.
     for number in range(1001, 1011):
         office.punch(str(number), 1, 15)
         eventually(lambda: moments(office.kept()) == moments(office.look()))
@@ -871,7 +871,7 @@ CASES.sort(key=lambda case: case.number)
 
 @pytest.mark.parametrize("case", CASES, ids=[f"{case.number:02}-{case.name}" for case in CASES])
 def test_quirk(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault comes and goes: nothing lost, nothing invented, the terminal left as found, and all said once."""
+    """A fault comes and goes: nothing lost, nothing invented, the terminal left as found, and all reported once."""
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with office_of(case, tmp_path, monkeypatch) as office:
         office.fault(*case.faults)

@@ -14,7 +14,6 @@ from central.closing.files import files_for
 from central.moments import print_moment
 from central.policy.office import OfficePolicies
 from central.registers.lookup import zone_of
-from central.reports.doubts import kept_by
 from central.results.export import total_row
 from central.results.periods import PersonPeriod, people_between, people_periods
 from central.sheets.lines import Closed, UnitPeriod
@@ -33,7 +32,6 @@ from central.store import closings, outbox, results, retention
 from central.store.closings import ClosedTotal, Closing, KeptFile, StoredAdjustment
 from central.store.engine import Database, chunks, encode, utc
 from central.store.registers import Registers, Stated
-from central.web.views.standing import Standing
 
 REACH = timedelta(days=31)
 """A period that has a date begins and ends at most so far from it."""
@@ -173,17 +171,15 @@ class _Found(NamedTuple):
     units: set[str]
     judged: Sequence[str]
     periods: Sequence[_Read]
-    equal: dict[Standing, Standing]
 
 
 def _found(connection: Connection, policies: OfficePolicies, unit: str, on: date) -> _Found:
     units = Registers(connection).with_units_below(unit, on - REACH, on + REACH)
     judged = results.people_judged(connection, on - REACH, on + REACH, sorted(units))
-    equal: dict[Standing, Standing] = {}
-    found = [_read(one, equal) for one in people_periods(connection, policies, judged, on, on) if one.unit in units]
+    found = [_read(one) for one in people_periods(connection, policies, judged, on, on) if one.unit in units]
     if not found:
         raise ClosingError("closing_no_verdicts", unit=unit, date=on.isoformat())
-    return _Found(units, judged, found, equal)
+    return _Found(units, judged, found)
 
 
 def _draft(
@@ -193,7 +189,7 @@ def _draft(
 
     ``to_store``: with what is compared before it is stored, which is large and no sheet needs.
     """
-    ours = list(_not_closed(connection, policies, found.periods, found.equal))
+    ours = list(_not_closed(connection, policies, found.periods))
     first, last = _extent(ours or found.periods)
     totals = [one.closed for one in ours]
     adjustments = list(_adjustments(connection, policies, found.units, totals, on, first, last))
@@ -354,24 +350,21 @@ def _refuse_second(connection: Connection, unit: str, on: date) -> None:
             )
 
 
-def _read(one: PersonPeriod, equal: dict[Standing, Standing]) -> _Read:
+def _read(one: PersonPeriod) -> _Read:
     row = total_row(one)
-    revisions = {day.date.isoformat(): revision.revision for revision, day in one.days}
-    open_: list[tuple[str, str]] = []
-    provisional: list[tuple[str, str, tuple[str, ...]]] = []
-    for _, day in one.days:
-        on = day.date.isoformat()
-        if day.status == "open":
-            open_.append((one.person, on))
-        elif day.status == "provisional":
-            whats = dict.fromkeys(kept.what for kept in kept_by(one.person, day.date, day.reasons))
-            provisional.append((one.person, on, tuple(whats)))
+    revisions = {day.date.isoformat(): day.revision for day in one.days}
+    open_ = [(one.person, day.date.isoformat()) for day in one.days if day.standing.status == "open"]
+    provisional = [
+        (one.person, day.date.isoformat(), tuple(dict.fromkeys(doubt.what for doubt in day.doubts)))
+        for day in one.days
+        if day.standing.status == "provisional"
+    ]
     return _Read(
         ClosedTotal(row["person"], row["first"], row["last"], row["unit"], encode(row), encode(revisions)),
-        counted_of(one, equal),
+        counted_of(one),
         open_,
         provisional,
-        frozenset(revision.policy for revision, _ in one.days if revision.policy is not None),
+        frozenset(day.policy for day in one.days if day.policy is not None),
     )
 
 
@@ -384,9 +377,7 @@ def _extent(found: Iterable[_Read]) -> tuple[date, date]:
     )
 
 
-def _not_closed(
-    connection: Connection, policies: OfficePolicies, found: Iterable[_Read], equal: dict[Standing, Standing]
-) -> Iterator[_Read]:
+def _not_closed(connection: Connection, policies: OfficePolicies, found: Iterable[_Read]) -> Iterator[_Read]:
     """Yield the periods that are not closed; of one that overlaps a closed one, the dates that are not.
 
     Periods overlap where a person's policy begins them on another day of the month than before.
@@ -405,7 +396,7 @@ def _not_closed(
                 rest.setdefault(left, []).append(one.closed.person)
         for (begin, end), people in sorted(rest.items()):
             for period in people_between(connection, policies, people, begin, end):
-                yield _read(period, equal)
+                yield _read(period)
 
 
 def without(period: tuple[date, date], taken: Iterable[tuple[date, date]]) -> tuple[date, date] | None:
@@ -541,7 +532,7 @@ def _nothing(row: Mapping[str, Any]) -> dict[str, Any]:
 def _adjustment(
     closed: ClosedTotal | None, after: Mapping[str, Any], total: PersonPeriod | None
 ) -> Iterator[StoredAdjustment]:
-    counting = {} if total is None else {day.date.isoformat(): one.revision for one, day in total.days}
+    counting = {} if total is None else {day.date.isoformat(): day.revision for day in total.days}
     before = None if closed is None else json.loads(closed.content)
     counted = {} if closed is None else json.loads(closed.revisions)
     found = adjust(before, counted, after, counting)

@@ -12,13 +12,14 @@ from sqlalchemy import Connection
 
 from central.options import InLanguage, clock_of, parse_date
 from central.policy.cases import BrokenCaseError, Case, read_cases
+from central.policy.cluster import ClusterError, check_address, spread_on
 from central.policy.document import DocumentError, Node, Place
 from central.policy.explain import explain
 from central.policy.load import SHIPPED, Library, Policy, PolicyError
 from central.policy.model import json_schema
 from central.policy.office import OfficePolicies
 from central.policy.run import Outcome, results_of, run_case
-from central.policy.trial import Side, Trial, people_on, try_policies
+from central.policy.trial import Side, Spread, Trial, digest_of, people_on, try_policies
 from central.registers.lookup import UnknownSubjectError, find_person
 from central.registers.words import summary
 from central.reports.days import verdict_of
@@ -177,6 +178,10 @@ def try_(
     ] = None,
     unit: Annotated[str | None, typer.Option(metavar="KEY", help="Only this unit, with those below it.")] = None,
     person: Annotated[str | None, typer.Option(metavar="PERSON", help="Only this person: key, or name.")] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Dask's scheduler whose workers judge: tcp://127.0.0.1:8786, or tls://…"),
+    ] = None,
     lang: InLanguage = Language.ENGLISH,
     as_json: AsJson = False,
     policies: Shipped = SHIPPED,
@@ -190,6 +195,8 @@ def try_(
         raise typer.BadParameter("write CASES POLICY POLICY, or with --db POLICY POLICY.", param_hint="POLICY")
     names = what[-2], what[-1]
     library = Library(policies)
+    if on is not None and db is None:
+        raise typer.BadParameter("a case file is judged here; write --db too.", param_hint="--on")
     if db is None:
         if not Path(what[0]).is_file():
             raise typer.BadParameter(f"no such file: {what[0]}", param_hint="CASES")
@@ -211,11 +218,26 @@ def try_(
                 f"evidence until {settled} was deleted or archived: write a later first date.", param_hint="--from"
             )
         people = _people(connection, unit, person, dates, lang)
-        tried = list(try_policies(connection, office, names, people, dates, clock_of(context)()))
+        spread = None if on is None else _spread(on, db, office, names)
+        whole, now = as_json or person is not None, clock_of(context)()
+        try:
+            trials = try_policies(connection, office, names, people, dates, now, with_days=whole, spread=spread)
+            tried = list(trials)
+        except ClusterError as error:
+            _print(error)
+            raise typer.Exit(1) from None
     if as_json:
         _print(json.dumps([_trial_json(one, names) for one in tried], indent=2, ensure_ascii=False))
     else:
         _print_trials(tried, names, lang, with_days=person is not None)
+
+
+def _spread(on: str, db: Path, office: OfficePolicies, names: tuple[str, str]) -> Spread:
+    try:
+        check_address(on)
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}.", param_hint="--on") from None
+    return lambda parts: spread_on(on, db.absolute(), office, names, parts)
 
 
 def _people(
@@ -268,6 +290,7 @@ def _print_trials(tried: Sequence[Trial], names: tuple[str, str], language: Lang
             lines.append((name, when, *cells, "*" if cells[0] != cells[1] else ""))
         differing += found
     print_table((*(message(f"try_{head}", language) for head in ("person", "when")), *names, ""), lines)
+    _print(message("try_digest", language, digest=digest_of(tried, names)))
     _print(message("try_differing", language, people=len(tried), differing=differing))
 
 

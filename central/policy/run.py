@@ -13,6 +13,7 @@ from central.policy.load import Library, Policy, PolicyError
 from central.timesheet.discipline import discipline
 from central.timesheet.judge import judge
 from central.timesheet.model import Span
+from central.timesheet.outcome import counts_of_days
 from central.timesheet.render import day_json, discipline_json, punch_json, total_json
 from central.timesheet.totals import by_period, total
 
@@ -82,15 +83,16 @@ def results_of(span: Span, policy: Policy) -> dict[str, Any]:
     """Return all that a case may expect of facts under a policy, as JSON."""
     judged = judge(span, policy.on)
     results: dict[str, Any] = {day.date.isoformat(): day_json(day) for day in judged.days}
-    periods = by_period(judged.days, policy.versions[0].rules.begins_on)
-    totals = {first: total_json(total((first, last), days, policy.on)) for (first, last), days in periods.items()}
+    days = counts_of_days(judged.days)
+    periods = by_period(days, policy.versions[0].rules.begins_on)
+    totals = {first: total_json(total((first, last), within, policy.on)) for (first, last), within in periods.items()}
     if not totals:
         nothing = total((date.min, date.min), (), policy.on)
         results["total"] = total_json(nothing)
     else:
         results["total"] = totals[max(totals)]
     results["totals"] = {first.isoformat(): found for first, found in totals.items()}
-    results["discipline"] = discipline_json(discipline(judged.days, policy.on))
+    results["discipline"] = discipline_json(discipline(days, policy.on))
     results["unclaimed"] = [punch_json(punch) for punch in judged.unclaimed]
     results["unplaced"] = [punch_json(punch) for punch in judged.unplaced]
     return results

@@ -27,7 +27,7 @@ from central.reports.messages import message
 from central.reports.on_date import judged_on
 from central.reports.why import Explained, explain
 from central.screen import print_table
-from central.store import marks, recorded, results, retention
+from central.store import marks, outcome_proof, recorded, results, retention
 from central.store.engine import Database
 from central.store.registers import Registers
 from central.texts import Language
@@ -157,7 +157,8 @@ def recompute(
 def rebuild(context: typer.Context, db: Db, policies: Policies = None, lang: InLanguage = Language.ENGLISH) -> None:
     """Judge every day again from facts alone: the digests must be those that are stored.
 
-    Days that differ get a new revision and are counted; exit code 1 where there are any. An inbox may run beside it:
+    Days that differ get a new revision and are counted; outcomes that are not what their verdicts come to are made
+    anew and counted. Exit code 1 where there are any. An inbox may run beside it:
     what arrives meanwhile is no difference. Nilai ulang semua hari.
     """
     with closing(Database(db)) as database:
@@ -166,6 +167,7 @@ def rebuild(context: typer.Context, db: Db, policies: Policies = None, lang: InL
         worker = Recompute(database, office, now=now)
         since = worker.rebuild()
         _run(worker)
+        outcomes = _renew_outcomes(database)
         with database.reading() as connection:
             days, different = results.rebuilt(connection, since)
             failed = marks.numbers(connection)[1]
@@ -174,10 +176,27 @@ def rebuild(context: typer.Context, db: Db, policies: Policies = None, lang: InL
     print(message("rebuilt", lang, days=days, same=days - different, different=different))
     if settled is not None:
         print(message("rebuilt_settled", lang, days=trusted, until=settled))
+    if outcomes:
+        print(message("rebuilt_outcomes", lang, count=outcomes))
     if failed:
         print(message("set_aside", lang, failed=failed), file=sys.stderr)
-    if different or failed:
+    if different or outcomes or failed:
         raise typer.Exit(1)
+
+
+def _renew_outcomes(database: Database) -> int:
+    """Compare all outcomes with their verdicts, and make wrong ones anew; return how many. Others write meanwhile."""
+    wrong, after = 0, outcome_proof.BEGIN
+    while True:
+        with database.reading() as connection:
+            page = outcome_proof.check_page(connection, after)
+        if page.wrong:
+            with database.writing() as connection:
+                page = outcome_proof.renew_page(connection, after)
+        wrong += len(page.wrong)
+        if page.last is None:
+            return wrong
+        after = page.last
 
 
 def _run(worker: Recompute) -> None:

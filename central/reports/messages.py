@@ -33,6 +33,7 @@ MESSAGES: Mapping[str, Text] = {
     "no_zone": _("neither the unit nor one above it has a time zone"),
     "no_plan": _("no schedule and no roster covers it"),
     "no_policy": _("no policy is assigned on it"),
+    "unreadable": _("the stored verdict cannot be read"),
     "unknown_policy": _("its policy cannot be loaded"),
     "settled": _("its verdict, or the evidence for one, was deleted when its retention ended, or archived"),
     # plan
@@ -190,6 +191,7 @@ MESSAGES: Mapping[str, Text] = {
     "try_person": _("person"),
     "try_when": _("date or period"),
     "try_period": _("period from {date}"),
+    "try_digest": _("SHA-256 of all results: {digest}"),
     "try_differing": _("people: {people}, of them with a difference: {differing}"),
     "try_late": _("late {count} min"),
     "try_early": _("early {count} min"),
@@ -236,6 +238,7 @@ MESSAGES: Mapping[str, Text] = {
     # commands
     "recomputed": _("{judged} person-days judged, {written} revisions written"),
     "set_aside": _("{failed} marks are set aside because judging them failed; report them, and try again with --retry"),
+    "rebuilt_outcomes": _("{count} stored outcomes were not what their verdicts come to, and were made anew."),
     "rebuilt_settled": _(
         "{days} of them, until {until}, rest on trust: evidence was deleted or archived, and they are not judged again"
     ),

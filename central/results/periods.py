@@ -7,14 +7,13 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from central.policy.office import OfficePolicies
-from central.store import results
+from central.store import outcomes
 from central.store.engine import chunks, utc
-from central.store.results import Revision
+from central.store.outcomes import Day
 from central.timesheet.assemble import rules_for
 from central.timesheet.facts import Facts
-from central.timesheet.model import DayResult
+from central.timesheet.outcome import Counts
 from central.timesheet.rules import RulesOn
-from central.timesheet.stored import load_day
 from central.timesheet.totals import Totals, by_period, period_of, total, work_order
 
 PEOPLE = 100
@@ -31,9 +30,9 @@ class PersonPeriod(NamedTuple):
     """With the policy: those of the period's last verdict."""
     policy: str | None
     totals: Totals
-    days: Sequence[tuple[Revision, DayResult]]
+    days: Sequence[Day]
     """What it is counted from, by work date."""
-    judged: Sequence[Revision]
+    judged: Sequence[Day]
     """All verdicts that were read, also those of other periods near it."""
 
 
@@ -61,11 +60,10 @@ def people_between(
     They are one period, whatever day of the month the policy of now begins periods on: a closed period keeps its dates.
     """
     for facts, judged in _read(connection, policies, people, first, last):
-        found = [(one, load_day(one.content, one.inputs)) for one in judged]
-        days = {(day.date, day.work_date): (one, day) for one, day in found if first <= day.work_date <= last}
+        days = {key: one for key, one in _by_dates(judged).items() if first <= key[1] <= last}
         rules_on = rules_for(facts.office, facts.own(judged[0].person), [one.date for one in judged])
         if days:
-            yield _summed((first, last), days, [day for _, day in days.values()], rules_on, judged)
+            yield _summed((first, last), days, map(_counts, days.values()), rules_on, judged)
 
 
 def _read(
@@ -75,14 +73,14 @@ def _read(
     first: date,
     last: date,
     known_at: datetime | None = None,
-) -> Iterator[tuple[Facts, Sequence[Revision]]]:
+) -> Iterator[tuple[Facts, Sequence[Day]]]:
     """Yield all verdicts of each person on dates and near them, with what the registers state."""
     begin, end = _moved(first, -MARGIN), _moved(last, MARGIN)
     moment = None if known_at is None else utc(known_at)
     for part in chunks(people, PEOPLE):
-        judged: dict[str, list[Revision]] = {}
-        for one in results.current(connection, part, begin, end, moment):
-            if one.status != "none":
+        judged: dict[str, list[Day]] = {}
+        for one in outcomes.current(connection, part, begin, end, moment):
+            if one.counts is not None:
                 judged.setdefault(one.person, []).append(one)
         facts = Facts(connection, policies, part, begin, end, known_at)
         for key in part:
@@ -90,36 +88,44 @@ def _read(
                 yield facts, judged[key]
 
 
-def periods_of(facts: Facts, judged: Sequence[Revision], first: date, last: date) -> Iterator[PersonPeriod]:
+def periods_of(facts: Facts, judged: Sequence[Day], first: date, last: date) -> Iterator[PersonPeriod]:
     """Yield what each period that has one of the dates comes to.
 
     ``judged``: all verdicts of one person on the dates of these periods. Without a policy on any of the dates there is
     no period: the registers were changed, and the days wait to be judged.
     """
-    results_of = {
-        (day.date, day.work_date): (one, day) for one in judged for day in [load_day(one.content, one.inputs)]
-    }
+    days = _by_dates(judged)
     rules_on = rules_for(facts.office, facts.own(judged[0].person), [one.date for one in judged])
     try:
         begins_on = rules_on(judged[-1].date).begins_on
     except ValueError:
         return
     wanted = period_of(first, begins_on)[0], period_of(last, begins_on)[1]
-    for period, found in by_period([day for _, day in results_of.values()], begins_on).items():
+    for period, found in by_period(map(_counts, days.values()), begins_on).items():
         if wanted[0] <= period[0] <= wanted[1]:
-            yield _summed(period, results_of, found, rules_on, judged)
+            yield _summed(period, days, found, rules_on, judged)
 
 
 def _summed(
     period: tuple[date, date],
-    results_of: Mapping[tuple[date, date], tuple[Revision, DayResult]],
-    found: Iterable[DayResult],
+    days: Mapping[tuple[date, date], Day],
+    found: Iterable[Counts],
     rules_on: RulesOn,
-    judged: Sequence[Revision],
+    judged: Sequence[Day],
 ) -> PersonPeriod:
-    days = [results_of[day.date, day.work_date] for day in sorted(found, key=work_order)]
-    newest, sums = days[-1][0], total(period, [day for _, day in days], rules_on)
-    return PersonPeriod(judged[0].person, newest.unit, newest.policy, sums, days, judged)
+    within = sorted(found, key=work_order)
+    newest = days[within[-1].date, within[-1].work_date]
+    in_order = [days[one.date, one.work_date] for one in within]
+    return PersonPeriod(judged[0].person, newest.unit, newest.policy, total(period, within, rules_on), in_order, judged)
+
+
+def _by_dates(judged: Iterable[Day]) -> dict[tuple[date, date], Day]:
+    return {(one.counts.date, one.counts.work_date): one for one in judged if one.counts is not None}
+
+
+def _counts(one: Day) -> Counts:
+    assert one.counts is not None, "of a date that is judged"  # noqa: S101
+    return one.counts
 
 
 def _moved(on: date, by: timedelta) -> date:

@@ -14,9 +14,9 @@ from central.sheets.sheet import Cell, Column, Sheet, Signatory
 from central.texts import Language
 from central.timesheet.clock import print_time
 from central.timesheet.discipline import Discipline
+from central.timesheet.outcome import Standing
 from central.timesheet.render import percent
 from central.web.views.codes import codes_of
-from central.web.views.standing import Standing
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from central.web.views.standing import Standing
+from central.timesheet.outcome import Standing
 
 
 class Line(NamedTuple):

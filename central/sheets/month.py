@@ -10,9 +10,9 @@ from central.sheets.messages import TITLES, head, message, print_day, print_when
 from central.sheets.settings import Settings
 from central.sheets.sheet import Cell, Column, Sheet, Signatory
 from central.texts import Language
-from central.web.views import standing as marks
+from central.timesheet import outcome as marks
+from central.timesheet.outcome import Standing
 from central.web.views.codes import CODES, LEAVE, OTHER_LEAVE, codes_of
-from central.web.views.standing import Standing
 
 COUNTED = ("TL", "PSW", "TP", "I", "S", "C", "DL", "WFH", "T", "TK")
 """Codes that have a sum; an office's own follow."""

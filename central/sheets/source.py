@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection
 
 from central.closing.adjust import NUMBERS
-from central.json_text import load_json
 from central.moments import print_moment
 from central.policy.office import OfficePolicies
 from central.registers.lookup import zone_of
@@ -17,16 +16,15 @@ from central.results.export import total_row
 from central.results.periods import PersonPeriod
 from central.sheets.evidence import Year
 from central.sheets.lines import Closed, Elsewhere, Line, UnitPeriod, ordered
-from central.store import closings, results
+from central.store import closings, outcomes, results
 from central.store.closings import ClosedTotal, Closing, StoredAdjustment
 from central.store.engine import chunks
+from central.store.outcomes import Day
 from central.store.registers import Registers
-from central.store.results import Revision
 from central.timesheet.assemble import rules_for
 from central.timesheet.discipline import discipline
 from central.timesheet.facts import Facts
-from central.timesheet.stored import load_day
-from central.web.views.standing import Standing, not_judged, standing_of
+from central.timesheet.outcome import Standing
 
 PEOPLE = 100
 """People whose year is read at once."""
@@ -41,16 +39,9 @@ class Counted(NamedTuple):
     days: Mapping[date, Standing]
 
 
-def counted_of(one: PersonPeriod, equal: dict[Standing, Standing]) -> Counted:
-    """Return what sheets count of a period; ``equal`` holds each standing once for all people of a sheet."""
-    days = {day.date: _shared(standing_of(load_json(revision.content)), equal) for revision, day in one.days}
-    return Counted(one.person, total_row(one), days)
-
-
-def _shared(found: Standing, equal: dict[Standing, Standing]) -> Standing:
-    """Return a standing with what a grid shows of it, the same object for equal ones."""
-    slim = Standing(found.status, found.marks, found.unsettled, found.kind, found.why, excused=found.excused)
-    return equal.setdefault(slim, slim)
+def counted_of(one: PersonPeriod) -> Counted:
+    """Return what sheets count of a period."""
+    return Counted(one.person, total_row(one), {day.date: day.standing for day in one.days})
 
 
 class NoSheetError(Exception):
@@ -165,16 +156,14 @@ def _closed_lines(
         (one.person, date.fromisoformat(on), revision) for one in totals for on, revision in _counted(one.revisions)
     ]
     found: dict[str, dict[date, Standing]] = {}
-    equal: dict[Standing, Standing] = {}
-    for part in chunks(wanted):
-        for (person, on, _), revision in results.exactly(connection, part).items():
-            found.setdefault(person, {})[on] = _shared(standing_of(load_json(revision.content)), equal)
+    for one in outcomes.exactly(connection, wanted):
+        found.setdefault(one.person, {})[one.date] = one.standing
     lines = []
-    for one in totals:
-        own_name, nip = people.get(one.person, (one.person, None))
-        percent, rupiah = carried.pop(one.person, (Decimal(0), 0))
-        days = found.get(one.person, {})
-        lines.append(Line(one.person, own_name, nip, days, json.loads(one.content), percent, rupiah))
+    for total in totals:
+        own_name, nip = people.get(total.person, (total.person, None))
+        percent, rupiah = carried.pop(total.person, (Decimal(0), 0))
+        days = found.get(total.person, {})
+        lines.append(Line(total.person, own_name, nip, days, json.loads(total.content), percent, rupiah))
     return lines + _only_carried(then, carried)
 
 
@@ -209,7 +198,8 @@ def carried_of(adjustments: Iterable[StoredAdjustment]) -> dict[str, tuple[Decim
 
 def person_days(connection: Connection, person: str, first: date, last: date) -> dict[date, Standing]:
     """Return a person's dates as they stand now; raises NoSheetError where there is no verdict."""
-    found = {one.date: _standing(one) for one in results.current(connection, [person], first, last)}
+    keys = results.last_numbers(connection, [person], first, last)
+    found = {on: standing for (_, on, _), standing in outcomes.standings(connection, keys).items()}
     if not found:
         raise NoSheetError("no_person_verdicts", person=person, first=first, last=last)
     return found
@@ -225,26 +215,21 @@ def years(connection: Connection, policies: OfficePolicies, unit: str, until: da
     for part in chunks(results.people_judged(connection, begin, until, sorted(units)), PEOPLE):
         names = names_of(registers, part)
         facts = Facts(connection, policies, part, begin, until)
-        judged: dict[str, list[Revision]] = {}
-        for one in results.current(connection, part, begin, until):
-            if one.status != "none":
+        judged: dict[str, list[Day]] = {}
+        for one in outcomes.current(connection, part, begin, until):
+            if one.counts is not None:
                 judged.setdefault(one.person, []).append(one)
-        for key, revisions in judged.items():
-            if revisions[-1].unit in units:
-                found.append(_year(facts, key, names.get(key, (key, None)), revisions))
+        for key, days in judged.items():
+            if days[-1].unit in units:
+                found.append(_year(facts, key, names.get(key, (key, None)), days))
     return found
 
 
-def _year(facts: Facts, person: str, name: tuple[str, str | None], revisions: Sequence[Revision]) -> Year:
-    days = [load_day(one.content, one.inputs) for one in revisions]
-    rules_on = rules_for(facts.office, facts.own(person), [one.date for one in revisions])
-    absent = [day.work_date for day in days if day.absent]
-    return Year(person, name[0], name[1], revisions[-1].unit, absent, discipline(days, rules_on))
-
-
-def _standing(one: Revision) -> Standing:
-    content: Mapping[str, Any] = json.loads(one.content)
-    return not_judged(content.get("why")) if one.status == "none" else standing_of(content)
+def _year(facts: Facts, person: str, name: tuple[str, str | None], days: Sequence[Day]) -> Year:
+    counted = [one.counts for one in days if one.counts is not None]
+    rules_on = rules_for(facts.office, facts.own(person), [one.date for one in days])
+    absent = [one.work_date for one in counted if one.absent]
+    return Year(person, name[0], name[1], days[-1].unit, absent, discipline(counted, rules_on))
 
 
 def _counted(revisions: str) -> Iterable[tuple[str, int]]:

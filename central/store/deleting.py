@@ -33,6 +33,7 @@ from central.store.engine import encode, listed
 from central.store.mails import MAIL
 from central.store.marks import AFFECTED, AWAITED, DUE
 from central.store.outbox import OUTBOX
+from central.store.outcomes import OUTCOME
 from central.store.recorded import UNATTRIBUTED
 from central.store.registers import ROW
 from central.store.requests import ENTERED, NOTE, REQUEST, STEP
@@ -268,6 +269,12 @@ def results_due(connection: Connection, until: date, held: Held, month: str, *, 
     if take and lines:
         gone = select(RESULT.c.person).where(RESULT.c.person == OUTBOX.c.person, RESULT.c.date == OUTBOX.c.date)
         connection.execute(delete(OUTBOX).where(OUTBOX.c.revision > 0, gone.where(*inside, *ours).exists()))
+        of_row = (
+            RESULT.c.person == OUTCOME.c.person,
+            RESULT.c.date == OUTCOME.c.date,
+            RESULT.c.revision == OUTCOME.c.revision,
+        )
+        connection.execute(delete(OUTCOME).where(exists(select(RESULT.c.person).where(*of_row, *inside, *ours))))
         connection.execute(delete(RESULT).where(*inside, *ours))
     return Taken(len(lines), every - len(lines), digest_of(lines))
 

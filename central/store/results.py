@@ -8,9 +8,11 @@ from typing import Any, ClassVar, NamedTuple
 from sqlalchemy import Connection, Index, and_, func, literal_column, select
 from sqlmodel import Field
 
-from central.store import outbox
+from central.store import outbox, outcomes
 from central.store.engine import Row, among, chunks, encode, insert_many, listed, table
 from central.store.marks import REBUILD
+from central.store.outcomes import Of
+from central.timesheet.outcome import Outcome
 
 
 class ResultRow(Row, table=True):
@@ -119,17 +121,19 @@ def contents(connection: Connection, keys: Iterable[tuple[str, date, int]]) -> d
     return found
 
 
-def add(connection: Connection, revisions: Sequence[Revision]) -> None:
-    """Store new revisions, and let the messages about them wait for the broker."""
+def add(connection: Connection, revisions: Sequence[Revision], comes_to: Sequence[Outcome]) -> None:
+    """Store new revisions with what each comes to, and let the messages about them wait for the broker."""
     if not revisions:
         return
     rows = [(one.person, one.date.isoformat(), *one[2:]) for one in revisions]
     insert_many(connection, RESULT, Revision._fields, rows)
-    summaries = {(one.unit, one.date) for one in revisions}
+    of = (Of(one.person, one.date.isoformat(), one.revision, one.entered, one.unit, one.policy) for one in revisions)
+    outcomes.add(connection, zip(of, comes_to, strict=True))
+    units = {(one.unit, one.date) for one in revisions}
     before = [(one.person, one.date, one.revision - 1) for one in revisions if one.revision > 1]
-    summaries |= _units_of(connection, before)
+    units |= _units_of(connection, before)
     days = ((one.unit, one.date, one.person, one.revision) for one in revisions)
-    outbox.add(connection, days, summaries)
+    outbox.add(connection, days, units)
 
 
 def _units_of(connection: Connection, keys: Iterable[tuple[str, date, int]]) -> set[tuple[str | None, date]]:

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from central.timesheet.model import DayResult, Reason
+from central.timesheet.model import Reason
+from central.timesheet.outcome import Counts
 from central.timesheet.rules import RulesOn, ref_json
-from central.timesheet.totals import final_minutes, longest_run, work_order
+from central.timesheet.totals import longest_run, work_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Discipline:
     reasons: tuple[Reason, ...]
 
 
-def discipline(results: Sequence[DayResult], rules_on: RulesOn) -> Discipline:
+def discipline(results: Sequence[Counts], rules_on: RulesOn) -> Discipline:
     """Return the discipline of the calendar year of the last work date, by the policy's words of that date."""
     if not results:
         return Discipline(0, 0, 0, 0, 0, None, None, ())
@@ -35,9 +36,9 @@ def discipline(results: Sequence[DayResult], rules_on: RulesOn) -> Discipline:
     rule = rules_on(last).discipline
     year = [day for day in ordered if day.work_date.year == last.year]
     others = [day for day in year if not day.absent]
-    minutes = sum(final_minutes(day) for day in others)
+    minutes = sum(day.late_min + day.early_min for day in others)
     if rule.excused_counts:
-        minutes += sum(slot.excused_min for day in others for slot in day.slots if slot.status == "final")
+        minutes += sum(day.excused_min for day in others)
     converted, rest = divmod(minutes, max(1, rule.minutes_per_day))
     if rule.ceil and rest:
         converted += 1

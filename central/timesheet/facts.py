@@ -37,7 +37,8 @@ from central.timesheet.attribution import Enrolments, Reader
 from central.timesheet.clock import DAY_S, Zone, date_of, midnight
 from central.timesheet.judge import judge
 from central.timesheet.model import NEVER_CLAIMED, DayResult, Doubt, Punch
-from central.timesheet.stored import dump_day
+from central.timesheet.outcome import Outcome, outcome_of
+from central.timesheet.stored import content_of, dump_content
 from central.timesheet.unknown import (
     Day,
     Gap,
@@ -98,7 +99,14 @@ class Judgement:
     @property
     def content(self) -> str:
         """Return what is stored."""
-        return encode({"why": self.why}) if self.result is None else dump_day(self.result)
+        return self.stored()[0]
+
+    def stored(self) -> tuple[str, Outcome]:
+        """Return what is stored, and what is stored beside it."""
+        if self.result is None:
+            return encode({"why": self.why}), outcome_of({"why": self.why})
+        content = content_of(self.result)
+        return dump_content(content), outcome_of(content)
 
 
 class Facts:

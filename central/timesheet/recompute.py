@@ -18,7 +18,7 @@ from central.collector import paused_collector
 from central.json_text import load_json
 from central.policy.office import OfficePolicies
 from central.registers.statements import pin_key
-from central.store import contact, marks, offline, recorded, results, retention, tails
+from central.store import contact, marks, offline, outcome_proof, recorded, results, retention, tails
 from central.store.engine import Database, StoreError, encode, utc
 from central.store.marks import Marked
 from central.store.recorded import Unattributed
@@ -29,6 +29,7 @@ from central.timesheet.attribution import Enrolments, Reader
 from central.timesheet.clock import DAY_S, midnight, zone_named
 from central.timesheet.facts import WIDE, Facts, Judgement, extent_of, judge_now, padded
 from central.timesheet.model import ENGINE
+from central.timesheet.outcome import Outcome
 from central.timesheet.stored import differences
 from central.timesheet.wanted import SPAN_DAYS, Wanted, add_dates, alike, dates_of, expand, touched
 
@@ -106,7 +107,7 @@ class Recompute:
         return entered
 
     def differing(self, sample: int, random: Random) -> list[tuple[str, date]]:
-        """Judge a random sample of stored days again, and return those whose digest is not the stored one.
+        """Judge a random sample of stored days again, and return those that are not what is stored: digest or outcome.
 
         Days that a mark waits for are left out; nothing is stored.
         """
@@ -124,7 +125,8 @@ class Recompute:
                     continue
                 stored = results.last_revisions(connection, [person], on, on)[person, on]
                 judged = judge_now(connection, self._policies, person, on, int(now.timestamp()))
-                if judged is not None and judged.inputs != stored.inputs:
+                drifted = judged is not None and judged.inputs != stored.inputs
+                if drifted or not outcome_proof.is_right(connection, person, on, stored.revision):
                     found.append((person, on))
             return found
 
@@ -282,12 +284,13 @@ class Recompute:
         before = results.last_revisions(connection, people, min(every), max(every))
         entered = utc(now)
         revisions: list[Revision] = []
+        outcomes: list[Outcome] = []
         due: dict[tuple[str, date], int | None] = {}
         awaited: dict[tuple[str, date], bool] = {}
         names: set[str] = set()
         for person in people:
             causes = near[person]
-            # Of each verdict only its text is kept, while it is new: all of them at once would fill much memory.
+            # Of each verdict only what is stored is kept, and only of new ones: all at once would fill much memory.
             for one in facts.judge(person, sorted(causes), instant):
                 day = person, one.date
                 due[day], awaited[day] = one.due, one.awaits
@@ -295,8 +298,10 @@ class Recompute:
                     names.add(one.policy)
                 last = before.get(day)
                 if _differs(one, last):
-                    revisions.append(_revision(one, last, causes[one.date], entered))
-        results.add(connection, _with_changes(connection, revisions, before))
+                    content, outcome = one.stored()
+                    revisions.append(_revision(one, last, content, causes[one.date], entered))
+                    outcomes.append(outcome)
+        results.add(connection, _with_changes(connection, revisions, before), outcomes)
         self._put_on_record(connection, names, entered)
         marks.set_due(connection, _due(facts, due, near, instant))
         marks.set_awaited(connection, awaited)
@@ -329,7 +334,7 @@ def _differs(one: Judgement, before: Last | None) -> bool:
     return moved or (before.inputs, before.status) != (one.inputs, one.status)
 
 
-def _revision(one: Judgement, before: Last | None, causes: list[str], entered: str) -> Revision:
+def _revision(one: Judgement, before: Last | None, content: str, causes: list[str], entered: str) -> Revision:
     """Return what is stored of a verdict, without what differs from the revision before."""
     return Revision(
         person=one.person,
@@ -340,7 +345,7 @@ def _revision(one: Judgement, before: Last | None, causes: list[str], entered: s
         policy=one.policy,
         inputs=one.inputs,
         engine=ENGINE,
-        content=one.content,
+        content=content,
         changed="{}",
         cause="[" + ",".join(causes[:MAX_CAUSES]) + "]",
         entered=entered,

@@ -16,17 +16,22 @@ _PUNCH = tuple(field.name for field in fields(Punch))
 _SLOT = tuple(field.name for field in fields(SlotResult))
 _DAY = tuple(field.name for field in fields(DayResult) if field.name not in ("reasons", "inputs"))
 _of_punch, _of_slot, _of_day = attrgetter(*_PUNCH), attrgetter(*_SLOT), attrgetter(*_DAY)
-_encode = dump_json
+dump_content = dump_json
 """JSON in the order of the fields, which is the same for equal verdicts."""
 
 
 def dump_day(day: DayResult) -> str:
     """Return a verdict with its reasons as JSON; its digest stands beside it."""
+    return dump_content(content_of(day))
+
+
+def content_of(day: DayResult) -> dict[str, Any]:
+    """Return what is kept of a verdict, as values of JSON: tuples are its arrays."""
     content = dict(zip(_DAY, _of_day(day), strict=True))
     content["date"], content["work_date"] = day.date.isoformat(), day.work_date.isoformat()
     content["slots"] = [_slot(slot) for slot in day.slots]
     content["reasons"] = day.reasons
-    return _encode(content)
+    return content
 
 
 def _slot(slot: SlotResult) -> dict[str, Any]:
@@ -128,12 +133,12 @@ def _punches(content: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for reason in _reasons(content):
         for punch in (*reason.get("punches", ()), *([reason["punch"]] if "punch" in reason else ())):
-            found[_encode(punch)] = punch
+            found[dump_content(punch)] = punch
     return found
 
 
 def _doubts(content: Mapping[str, Any]) -> dict[str, Any]:
-    return {_encode(reason): reason for reason in _reasons(content) if reason["step"] == "doubt"}
+    return {dump_content(reason): reason for reason in _reasons(content) if reason["step"] == "doubt"}
 
 
 def _lines(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,12 +149,12 @@ def _lines(content: Mapping[str, Any]) -> dict[str, Any]:
         for reason in _reasons(content)
         if isinstance(reason.get("policy"), Mapping)
     ]
-    return {_encode(line): line for line in found}
+    return {dump_content(line): line for line in found}
 
 
 def _leave(content: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        _encode(reason): reason
+        dump_content(reason): reason
         for reason in _reasons(content)
         if reason["step"] == "due" and reason["what"] in ("leave", "moved", "emptied", "slot_excused")
     }

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from central.timesheet.model import DayResult, Reason, SlotResult
+from central.timesheet.model import DayResult, Reason
+from central.timesheet.outcome import Counts
 from central.timesheet.rules import Counter, Cut, Ref, RulesOn, ref_json
 
 
@@ -58,25 +59,25 @@ def _month_before(year: int, month: int) -> tuple[int, int]:
     return (year - 1, 12) if month == 1 else (year, month - 1)
 
 
-def by_period(results: Iterable[DayResult], begins_on: int) -> dict[tuple[date, date], list[DayResult]]:
+def by_period(results: Iterable[Counts], begins_on: int) -> dict[tuple[date, date], list[Counts]]:
     """Return the days of each period by their work date, periods and days in order of time."""
-    periods: dict[tuple[date, date], list[DayResult]] = {}
+    periods: dict[tuple[date, date], list[Counts]] = {}
     for result in sorted(results, key=work_order):
         periods.setdefault(period_of(result.work_date, begins_on), []).append(result)
     return periods
 
 
-def work_order(result: DayResult) -> tuple[date, date]:
+def work_order(result: Counts | DayResult) -> tuple[date, date]:
     """Return the order of days within a period or year."""
     return result.work_date, result.date
 
 
-def total(period: tuple[date, date], results: Sequence[DayResult], rules_on: RulesOn) -> Totals:
+def total(period: tuple[date, date], results: Sequence[Counts], rules_on: RulesOn) -> Totals:
     """Return what the days of a period come to, by the words under ``period`` as they are on its last day."""
     rules = rules_on(period[1])
     days = sorted(results, key=work_order)
     present = [day for day in days if not day.absent]
-    late, early = _minutes(present, "late"), _minutes(present, "early")
+    late, early = sum([day.late_min for day in present]), sum([day.early_min for day in present])
     counted: set[date] = set()
     cuttings = [_Cutting(day.work_date, "day", Cut(day.cut, day.cut_rp), None) for day in days]
     cuttings += _leave_cuts(days, rules_on)
@@ -104,7 +105,7 @@ def total(period: tuple[date, date], results: Sequence[DayResult], rules_on: Rul
         planned_min=planned,
         late_min=late,
         early_min=early,
-        missing=sum(slot.missing is True for day in present for slot in _counting(day)),
+        missing=sum([day.missing for day in present]),
         cut=cut.percent,
         cut_rp=cut.rupiah,
         excused=tuple(sorted(_excused(days).items())),
@@ -116,20 +117,7 @@ def total(period: tuple[date, date], results: Sequence[DayResult], rules_on: Rul
     )
 
 
-def _counting(day: DayResult) -> list[SlotResult]:
-    return [slot for slot in day.slots if slot.demanded and slot.status == "final"]
-
-
-def _minutes(days: Iterable[DayResult], measure: str) -> int:
-    return sum(slot.minutes or 0 for day in days for slot in _counting(day) if slot.measure == measure)
-
-
-def final_minutes(day: DayResult) -> int:
-    """Return a day's late and early minutes that are final."""
-    return _minutes([day], "late") + _minutes([day], "early")
-
-
-def _excused(days: Iterable[DayResult]) -> dict[str, int]:
+def _excused(days: Iterable[Counts]) -> dict[str, int]:
     found: dict[str, int] = {}
     for day in days:
         for kind, share in day.excused:
@@ -137,7 +125,7 @@ def _excused(days: Iterable[DayResult]) -> dict[str, int]:
     return found
 
 
-def _leave_cuts(days: Sequence[DayResult], rules_on: RulesOn) -> list[_Cutting]:
+def _leave_cuts(days: Sequence[Counts], rules_on: RulesOn) -> list[_Cutting]:
     """Return what excused days cut, each for the part of its share that lies after the first days of its kind."""
     taken: dict[str, int] = {}
     found = []
@@ -155,23 +143,15 @@ def _leave_cuts(days: Sequence[DayResult], rules_on: RulesOn) -> list[_Cutting]:
     return found
 
 
-def _counter_cuts(days: Sequence[DayResult], counter: Counter) -> list[_Cutting]:
+def _counter_cuts(days: Sequence[Counts], counter: Counter) -> list[_Cutting]:
     """Return a cut for each event after the first ones, slots in order of due time; a missing one is only missing."""
     events = sorted(
-        (slot.due, day.work_date, index)
+        (due, day.work_date, index)
         for day in days
-        for index, slot in enumerate(day.slots)
-        if slot.demanded and slot.status == "final" and _event(slot) in counter.of
+        for index, (due, what) in enumerate(day.events)
+        if what in counter.of
     )
     return [_Cutting(on, "counter", counter.cut, counter.ref) for _, on, _ in events[max(0, counter.after) :]]
-
-
-def _event(slot: SlotResult) -> str | None:
-    if slot.missing:
-        return "missing"
-    if slot.minutes:
-        return slot.measure
-    return "flexi" if slot.flexi_arrival else None
 
 
 def _capped(cuttings: Sequence[_Cutting], period: tuple[date, date], rules_on: RulesOn, reasons: list[Reason]) -> Cut:
@@ -195,7 +175,7 @@ def _capped(cuttings: Sequence[_Cutting], period: tuple[date, date], rules_on: R
 
 
 def _all_missing(
-    days: Sequence[DayResult], cut: Cut, period: tuple[date, date], rules_on: RulesOn, reasons: list[Reason]
+    days: Sequence[Counts], cut: Cut, period: tuple[date, date], rules_on: RulesOn, reasons: list[Reason]
 ) -> Cut:
     rule = rules_on(period[1]).period_all_missing
     if rule is None or rule.days <= 0:
@@ -207,7 +187,7 @@ def _all_missing(
     return rule.cut
 
 
-def longest_run(days: Sequence[DayResult], reach: int | None = None) -> tuple[int, date | None]:
+def longest_run(days: Sequence[Counts], reach: int | None = None) -> tuple[int, date | None]:
     """Return the longest run of absent days, and the work date on which a run first reached a length.
 
     Off days and holidays do not end a run; any other day does, whatever its status. ``days`` are in order of time.

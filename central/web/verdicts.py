@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any, Generic, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
@@ -13,9 +13,9 @@ from sqlalchemy import Connection, Engine
 from central.json_text import load_json
 from central.reports.days import status_of, verdict_of
 from central.results.periods import PersonPeriod
-from central.store import results
+from central.store import outcomes, results
 from central.texts import Language
-from central.web.views.standing import Standing, standing_of
+from central.timesheet.outcome import Standing, standing_of
 from central.words import meaning_of
 
 STANDINGS, ENTRIES = 100_000, 12_000
@@ -40,8 +40,8 @@ class Verdicts:
     """Reads verdicts of one database, and keeps what was read."""
 
     def __init__(self) -> None:
-        self._standings = _Kept(standing_of, STANDINGS)
-        self._entries = _Kept(entry_of, ENTRIES)
+        self._standings = _Kept(outcomes.standings, STANDINGS)
+        self._entries = _Kept(_entries, ENTRIES)
         self.periods: Remembered[PersonPeriod | None] = Remembered(PERIODS)
         """What periods come to, by all that they depend on."""
         self._timed: OrderedDict[Hashable, tuple[float, threading.Lock, list[Any]]] = OrderedDict()
@@ -106,24 +106,27 @@ class Remembered(Generic[T]):
 
 
 class _Kept(Generic[T]):
-    """What was made of revisions; each is read and made once."""
+    """What was read of revisions, each once."""
 
-    def __init__(self, make: Callable[[Mapping[str, Any]], T], most: int) -> None:
-        self._make = make
+    def __init__(self, read: Callable[[Connection, Sequence[Key]], Mapping[Key, T]], most: int) -> None:
+        self._read = read
         self._known: Remembered[T] = Remembered(most)
 
     def get(self, connection: Connection, keys: Iterable[Key]) -> dict[Key, T]:
         """Return what the revisions come to; those that are not known yet are read together."""
         wanted = list(keys)
         found = self._known.get(wanted)
-        revisions = {(person, on): revision for person, on, revision in wanted if (person, on, revision) not in found}
-        unknown = [(person, on, revision) for (person, on), revision in revisions.items()]
-        new = {
-            (person, on, revisions[person, on]): self._make(load_json(content))
-            for (person, on), content in results.contents(connection, unknown).items()
-        }
+        new = self._read(connection, [key for key in wanted if key not in found])
         self._known.keep(new)
-        return found | new
+        return {**found, **new}
+
+
+def _entries(connection: Connection, keys: Sequence[Key]) -> dict[Key, Entry]:
+    numbers = {(person, on): revision for person, on, revision in keys}
+    return {
+        (*day, numbers[day]): entry_of(load_json(content))
+        for day, content in results.contents(connection, keys).items()
+    }
 
 
 def entry_of(content: Mapping[str, Any]) -> Entry:

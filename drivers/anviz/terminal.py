@@ -281,7 +281,7 @@ class _Download:
             if len(set(batch)) > 1 and batch in (self._last, self._first):
                 if parameter != wire.RESEND:
                     # It restarted, or a late answer to an earlier request came in place of this one.
-                    raise TerminalUnavailable("the terminal sends records again that were not asked for again")
+                    raise TerminalUnavailable("the terminal sends records again that were not requested again")
                 # Not the answer was lost but the request: the terminal repeats what it sent before.
                 parameter = wire.CONTINUE
                 continue

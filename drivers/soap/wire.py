@@ -38,6 +38,7 @@ NO_DATA = "No data!"
 TAG_BYTES = 64
 """Bytes in which a tag may have begun."""
 _CLOSING_ROW = b"</Row>"
+_PUNCH_TAG = re.compile(rb"<(?:PIN|DateTime)[\s>]")
 _END_OF_ROW = re.compile(rb"</Row>|<Row[\s>/]")
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
 _STATUS = re.compile(rb"HTTP/\d\.\d +(\d{3})(?:[ \r\n]|$)")
@@ -152,8 +153,8 @@ _BETWEEN = b"</Row>\r\n<Row>"
 class RowReader:
     """Cuts the body of a reply into rows, and holds one of them at most: a longer one costs :data:`KEPT_BYTES`.
 
-    A row is the bytes from ``<Row`` to ``</Row>``. What looks like a part of a punch outside of rows is a row too, so
-    that it becomes a BadRecord in its place; anything else there is discarded.
+    A row is the bytes from ``<Row`` to ``</Row>``. Outside of rows, a tag of a punch begins one, so that it becomes a
+    BadRecord in its place; anything else there is discarded. In how many pieces the body arrives changes no row.
     """
 
     def __init__(self, method: Method) -> None:
@@ -222,8 +223,8 @@ class RowReader:
     def _cut(self, part: bytes, rows: list[Row | Block]) -> None:
         """Add the row in ``part``, and rows in front of it that have no end."""
         first, *pieces = re.split(rb"(?=<Row[\s>/])", part)
-        if re.search(rb"<(?:PIN|DateTime)[\s>]", first):
-            pieces.insert(0, first)
+        if (tag := _PUNCH_TAG.search(first)) is not None:
+            pieces.insert(0, first[tag.start() :])
         rows += map(_bounded, pieces)
 
     def _hold(self, rest: bytes, rows: list[Row | Block]) -> None:
@@ -233,8 +234,9 @@ class RowReader:
             return
         self._held = b""
         start = rest.rfind(b"<Row")
+        if start < 0 and (tag := _PUNCH_TAG.search(rest)) is not None:
+            start = tag.start()
         if start < 0:
-            self._cut(rest[:-TAG_BYTES], rows)
             self._held = rest[-TAG_BYTES:]
         elif len(rest) - start > ROW_BYTES:
             self._cut(rest[:start], rows)

@@ -106,7 +106,7 @@ class Table:
         part = self._fetch_part(start, length)
         # A terminal may ignore the offset; the beginning of its table must not be taken for the requested part.
         if part[: len(self._head)] == self._head[:length]:
-            raise BadTable("the terminal sends the beginning of its table whatever part is asked for")
+            raise BadTable("the terminal sends the beginning of its table whatever part is requested")
         return part
 
     def _whole_table(self) -> bytes:
@@ -123,7 +123,7 @@ class Table:
         except PyzkRefusal:
             raise BadTable("the terminal laid out a table and then refused to send it") from None
         if len(part) != length:
-            raise BadTable(f"the terminal sent {len(part)} bytes where {length} were asked for")
+            raise BadTable(f"the terminal sent {len(part)} bytes where {length} were requested")
         return part
 
     def _fetch_with_retries(self, start: int, length: int) -> bytes:

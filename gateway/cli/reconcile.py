@@ -45,7 +45,7 @@ def reconcile(
         return
     result, state = answer["reconciliation"], answer["state"]
     if result is None:
-        print(f"{name}: asked for; {state['reason'] or 'it takes longer than that'}; see `hadir status`")
+        print(f"{name}: requested; {state['reason'] or 'it takes longer than that'}; see `hadir status`")
         return
     counts = ", ".join(
         f"{grouped(result[key])} {key}" for key in ("new", "missed", "invented", "reordered", "unconfirmed")

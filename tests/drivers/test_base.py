@@ -50,7 +50,7 @@ def test_settled_once() -> None:
 
 
 def test_an_answer_that_may_have_arrived_is_not_repeated() -> None:
-    """Settling failed, so nobody knows; the delivery is not refused either."""
+    """Settling failed, so the result is unknown; the delivery is not refused either."""
     source = Source(TerminalUnavailable("the line broke"))
     for delivery in offered(source):
         with pytest.raises(TerminalUnavailable):
@@ -80,7 +80,7 @@ def test_left_by_an_error() -> None:
 
 
 def test_outside_of_a_block() -> None:
-    """Nobody would refuse it."""
+    """Outside of one, nothing would refuse it."""
     with pytest.raises(RuntimeError, match="not in a with block"):
         Delivery((PUNCH,), "serial").settle(Settlement(1))
 

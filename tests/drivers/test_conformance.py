@@ -199,7 +199,7 @@ def test_check_passes(name: str, promise: Callable[[Bench], None], tmp_path: Pat
 
 @pytest.mark.parametrize("name", sorted(OWN))
 def test_options_are_in_a_file_that_explains_them(name: str) -> None:
-    """What nobody can find nobody can use."""
+    """An undocumented option cannot be used."""
     reported = "".join(path.read_text("utf-8") for path in (ROOT / "config").glob("*.example.yaml"))
     fields = [field.alias or option for option, field in OWN[name].options.model_fields.items()]
     missing = [option for option in fields if not re.search(rf"\b{option}:", reported)]

@@ -94,7 +94,7 @@ def with_gate(folder: Path, port: str) -> Path:
 
 
 def test_the_example_passes_its_own_tests(site: Path, tmp_path: Path) -> None:
-    """What the guide tells people to do does work, outside of this repository."""
+    """The guide's instructions work, outside of this repository."""
     installed(site, EXAMPLE)
     shutil.copy(EXAMPLE / "test_kartu.py", tmp_path)
     done = subprocess.run(

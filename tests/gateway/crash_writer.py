@@ -1,6 +1,6 @@
 """Writes into a ledger until it is killed, and prints what the ledger acknowledged.
 
-``python crash_writer.py DATA_DIR SEED``. Every line is written after the call it tells of has returned:
+``python crash_writer.py DATA_DIR SEED``. Every line is written after its call has returned:
 ``open``, ``read N`` (a reading of a log of N records), ``live N`` (the live event of record N), ``note SEQUENCE``,
 ``sent SEQUENCE ...``.
 """

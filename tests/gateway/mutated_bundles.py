@@ -44,7 +44,7 @@ def header() -> Header:
 
 
 def packed(lines: bytes, bodies: list[str], number: int) -> tuple[Part, bytes]:
-    """Return a part that holds ``lines``, and what its manifest says, which tells of ``bodies``."""
+    """Return a part that holds ``lines``, and its manifest, which lists ``bodies``."""
     data = gzip.compress(lines, mtime=0)
     ends = [verified(bodies[0]), verified(bodies[-1])]
     first, last = (int(end["sequence"]) for end in ends)
@@ -57,7 +57,7 @@ def sign(contents: Contents) -> bytes:
     """Write a manifest whose lines say these, whatever they are, each rightly signed."""
     key, before, lines = office()[0], "", []
     for content in contents:
-        with suppress(RecursionError, UnicodeEncodeError, ValueError):  # what cannot be signed cannot be told
+        with suppress(RecursionError, UnicodeEncodeError, ValueError):  # what cannot be signed cannot be listed
             before = b64encode(key.sign(module._to_sign(content, before))).decode()
         text = encode_json({**content, "signature": before}) if isinstance(content, dict) else encode_json(content)
         lines.append(text + b"\n")

@@ -54,7 +54,7 @@ class Script:
     silence: DriverError | None = None
     """What asking for the clock ends with."""
     reads: list[int] = field(default_factory=list)
-    """Where each reading was asked to begin."""
+    """Where each requested reading was to begin."""
     ranges: list[tuple[datetime, datetime]] = field(default_factory=list)
     clock_requests: int = 0
     clock_set: list[datetime] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What is asked first: the zone before the clock, our own clock before the terminal's, the cause before its effect."""
+"""The order of questions: the zone before the clock, our own clock before the terminal's, causes before effects."""
 
 import pytest
 

@@ -63,7 +63,7 @@ def daemon(file: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def punches(subscriber: Subscriber) -> dict[str, str]:
-    """Return event id → PIN of all punches heard."""
+    """Return event id → PIN of all punches received."""
     received = [message.payload for message in list(subscriber.messages) if message.text]
     events = [event for output in received for event in (output if isinstance(output, list) else [output])]
     return {event["id"]: event["data"]["pin"] for event in events if event.get("type") == RECORDED}
@@ -77,7 +77,7 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 
 
 def test_punch_at_the_terminal_becomes_an_event_at_the_broker(tmp_path: Path, broker: Broker) -> None:
-    """The main road, with a subscriber that nobody here wrote; every message is as the contract says."""
+    """The main path, with an independent subscriber; every message conforms to the contract."""
     terminal = SimulatedTerminal(serial="S1", now=here)
     received = tmp_path / "heard"
     with Simulator(terminal) as simulator, received.open("wb") as out, Subscriber(broker.port) as subscriber:
@@ -268,7 +268,7 @@ def test_rights_taken_away_while_it_runs(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_status_of_the_running_daemon(tmp_path: Path, broker: Broker) -> None:
-    """The control socket tells what health and terminal states say."""
+    """The control socket reports the same as health and terminal states."""
     with (
         Simulator(SimulatedTerminal(serial="S1", now=here)) as simulator,
         daemon(configured(tmp_path, broker, {"lobby": simulator.address})),
@@ -290,7 +290,7 @@ def test_status_of_the_running_daemon(tmp_path: Path, broker: Broker) -> None:
 
 
 class Doubtful:
-    """A clock nobody vouches for, until the test does."""
+    """A clock that is not synchronised until the test says so."""
 
     trusted = False
     off = timedelta(days=-400)

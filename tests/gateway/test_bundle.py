@@ -134,7 +134,7 @@ def test_a_killed_creation_of_the_key_leaves_nothing_for_long(tmp_path: Path, ca
 
 
 def test_the_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
-    """The second export signs with the same one; what is no key is said to be none."""
+    """The second export signs with the same one; what is no key is refused as none."""
     first = signing_key(tmp_path)
 
     assert public_text(signing_key(tmp_path)) == public_text(first)
@@ -314,7 +314,7 @@ def test_pulled_out_while_it_was_written(tmp_path: Path, bodies: list[str], key:
 def test_what_the_disk_promised_and_does_not_hold_is_written_again(
     tmp_path: Path, bodies: list[str], key: Ed25519PrivateKey
 ) -> None:
-    """A part that its manifest tells of is full of noughts: it and what follows is written anew."""
+    """A part that its manifest lists is full of noughts: it and what follows is written anew."""
     folder = written(tmp_path / "b", bodies, key)
     lines = manifest_lines(folder)
     (folder / MANIFEST).write_bytes(b"".join(lines[:-1]) + bytes(512))
@@ -401,7 +401,7 @@ class TestEncrypted:
         assert carried(written(tmp_path / "b", bodies, key)) == bodies
 
     def test_what_is_no_identity(self) -> None:
-        """Is said to be none, and not repeated."""
+        """Is refused as none, and not repeated."""
         with pytest.raises(ValueError, match="no identity of age") as caught:
             identities_from("AGE-SECRET-KEY-RUSAK")
         assert "RUSAK" not in str(caught.value)

@@ -13,7 +13,7 @@ NOW = datetime(2026, 11, 30, 1, 0, tzinfo=UTC)
 
 
 def caller(**changes: Any) -> dict[str, Any]:
-    """Return a terminal that called a moment ago and is well but for what is said."""
+    """Return a terminal that called a moment ago and is well but for the given values."""
     return {
         "serial": "SYN0000000001",
         "address": "192.168.1.77",
@@ -30,7 +30,7 @@ def caller(**changes: Any) -> dict[str, Any]:
 
 
 def receiver(**changes: Any) -> dict[str, Any]:
-    """Return a receiver that is well but for what is said."""
+    """Return a receiver that is well but for the given values."""
     return {
         "listen": "192.168.1.10:8088",
         "open": True,
@@ -105,7 +105,7 @@ def test_the_port_and_those_who_call_in_vain(seen: dict[str, Any], outcome: str,
     ],
 )
 def test_a_terminal_is_judged_by_its_calls(seen: dict[str, Any], last_punch: str | None, findings: list[str]) -> None:
-    """Nobody called, another serial number, only polls, a proxy, a port in the address, access-control mode."""
+    """No call, another serial number, only polls, a proxy, a port in the address, access-control mode."""
     found = [*judge_caller("gate", seen, last_punch=last_punch, now=NOW)]
 
     assert [one.name for one in found] == findings

@@ -539,7 +539,7 @@ def test_a_probe_says_which_ways_a_terminal_offers(daemon_office: Receiving) -> 
 
 
 def test_the_doctor_finds_what_was_set_wrongly_at_a_terminal(daemon_office: Receiving) -> None:
-    """Tried with terminals that are: nobody calls, another serial number, only polls, proxy, typed port, A&C."""
+    """Tried with terminals that are: no call, another serial number, only polls, proxy, typed port, A&C."""
     office, port = daemon_office, free_port()
     faults = {"gate": "mute", "aula": "proxy", "gudang": "typed-port", "pos": None, "lobby": "wrong-serial"}
     terminals = {

@@ -39,7 +39,7 @@ NOON = datetime(2026, 9, 4, 12)  # noqa: DTZ001 - a terminal's wall clock has no
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Return an environment in which nobody has configured anything."""
+    """Return an environment without any configuration."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("HADIR_")}
     return kept | {"TERM": "dumb", "COLUMNS": "240", **more}
 
@@ -395,7 +395,7 @@ def test_probe_of_a_terminal_that_calls(tmp_path: Path) -> None:
 
 
 def test_probe_and_read_of_a_closed_port() -> None:
-    """A closed port and a name that nobody knows are both 69, with advice of their own; what is no name is 2."""
+    """A closed port and an unknown name are both 69, with advice of their own; what is no name is 2."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
@@ -484,7 +484,7 @@ def test_discover_with_the_key_as_lines_alone(neighbourhood: int, tmp_path: Path
 
 
 def test_discover_as_json(neighbourhood: int) -> None:
-    """A script gets everything; addresses named twice are asked once."""
+    """A script gets everything; addresses named twice are tried once."""
     result = hadir("discover", "127.45.1.0/28", "127.45.1.1", "127.45.1.3/28", "--port", neighbourhood, "--json")
     assert (result.returncode, result.stderr) == (0, "")
     found = json.loads(result.stdout)
@@ -533,7 +533,7 @@ def test_discover_refuses_to_be_rude(network: str, words: str, hint: str) -> Non
 
 
 def test_discover_with_yes_searches_any_network() -> None:
-    """An address that nobody can reach is no finding, and it is said that there is no way."""
+    """An unreachable address is no finding; the output states that there is no way."""
     result = hadir("discover", "255.255.255.255", "--yes")
     assert (result.returncode, result.stdout) == (69, "")
     assert hint_lines("no_route")[1] in result.stderr
@@ -541,7 +541,7 @@ def test_discover_with_yes_searches_any_network() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_discover_ends_with_what_it_found(number: signal.Signals) -> None:
-    """Ctrl-C or SIGTERM: who was found is printed, conversations are ended, the rest is not asked."""
+    """Ctrl-C or SIGTERM: who was found is printed, conversations are ended, the rest is not tried."""
     terminal, port = SimulatedTerminal(serial="FOUND1"), foreign_services.free_port()
     with (
         Simulator(terminal, "127.47.0.1", port),
@@ -831,7 +831,7 @@ def test_second_daemon_is_75(office: Office) -> None:
 
 
 def test_tail_masks_pins(office: Office) -> None:
-    """The last two characters are enough to recognise somebody who is meant; more is shown on request only."""
+    """The last two characters are enough to recognise a known person; more is shown on request only."""
     office.terminal.punch("190123456789")
     office.subscriber.wait_for(lambda _: len(office.subscriber.on("punch/lobby")) > 40)
     count = office.health()["sequence"]
@@ -871,7 +871,7 @@ def test_replay_through_the_running_daemon(office: Office) -> None:
 
 
 def test_replay_says_what_is_wrong_with_the_question(tmp_path: Path) -> None:
-    """Before anybody is asked: wrong usage is 2."""
+    """Before any request: wrong usage is 2."""
     config = configuration(tmp_path, lobby="127.0.0.1:9")
     for arguments, why in (
         ([], "write what to send again"),
@@ -1096,7 +1096,7 @@ def test_copies_that_are_not_there(tmp_path: Path) -> None:
 
 
 def test_reconcile_reads_the_whole_log_and_prints_its_result(tmp_path: Path) -> None:
-    """The running daemon is asked; the answer is the reconciliation's."""
+    """The request goes to the running daemon; the answer is the reconciliation's."""
     terminal = SimulatedTerminal(serial="S1")
     for minute in range(12):
         terminal.punch("1001", moment=NOON + timedelta(minutes=minute))
@@ -1124,7 +1124,7 @@ def test_reconcile_of_a_terminal_that_is_away_is_queued(tmp_path: Path) -> None:
             eventually(lambda: (ask(tmp_path / "data", "status") or {})["terminals"]["lobby"]["last_full_reading"])
 
     assert result.returncode == 0
-    assert result.stdout.startswith("lobby: asked for; ")
+    assert result.stdout.startswith("lobby: requested; ")
 
 
 def test_reconcile_needs_a_daemon_and_a_known_name(tmp_path: Path) -> None:
@@ -1242,7 +1242,7 @@ def test_probe_doubts_the_day_from_which_records_count(epoch: str, ago: str, day
 
 
 def test_probe_by_name_on_a_shared_line(tmp_path: Path) -> None:
-    """Where several terminals share a line, the configuration says who is meant; nobody asks all of them at once."""
+    """Where several terminals share a line, the configuration selects one; no request goes to all of them at once."""
     with running("simulate", "anviz", "--device-id", 1, "--device-id", 2, "--serial", "ANV") as process:
         assert process.stdout
         place = process.stdout.readline().split(" at ")[1].split(". ")[0]

@@ -184,7 +184,7 @@ def test_what_is_refused_is_not_sent(tmp_path: Path, config: Path) -> None:
 
 
 def test_send_without_a_receipt(tmp_path: Path, config: Path) -> None:
-    """The broker took all, and no centre said so within the time: not done."""
+    """The broker took all, and no receipt of a centre arrived within the time: not done."""
     folder = exported(config)
     with Broker(tmp_path) as broker, Subscriber(broker.port, "hadir/v1/#"):
         done = hadir("courier", "send", folder, "--broker", broker.url, "--wait", "0.2s", "--json")
@@ -276,7 +276,7 @@ def test_nothing_is_written_through_what_lies_on_a_stick(tmp_path: Path, config:
     )
     back = hadir("receipt", "import", "-c", config, folder / "receipt.json")
     assert (back.returncode, "receipt.json: " in back.stderr) == (74, True)
-    # An export that was interrupted, gone on with among what somebody put there.
+    # An export that was interrupted, continued among files of other origin.
     lines = (folder / MANIFEST).read_bytes().splitlines(keepends=True)
     (folder / MANIFEST).write_bytes(lines[0])
     (folder / "part-00001.jsonl.gz").unlink()

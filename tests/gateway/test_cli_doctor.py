@@ -96,7 +96,7 @@ def step(part: str, name: str, outcome: Outcome, finding: str) -> Step:
 
 
 def test_all_is_well_only_where_the_centre_has_confirmed_something() -> None:
-    """Without a receipt nobody knows whether punches arrive."""
+    """Without a receipt it is unknown whether punches arrive."""
     confirmed = Step("broker", "receipt", "passed", "receipt_seen", {"upto": 1, "assigned": 1, "missing": 0}, 0.1)
     for other in (
         step("broker", "receipt", "skipped", "no_receipt"),
@@ -185,7 +185,7 @@ def test_configuration_that_is_none(tmp_path: Path) -> None:
 
 
 def test_report_that_cannot_be_written(tmp_path: Path) -> None:
-    """Said as such; the steps were shown all the same."""
+    """Reported as such; the steps were shown all the same."""
     done = hadir("doctor", "-c", configuration(tmp_path, lobby="127.0.0.1:9"), "--report", tmp_path / "no" / "r.txt")
     assert done.returncode == 74
     assert "broker" in done.stdout

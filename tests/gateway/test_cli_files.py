@@ -100,7 +100,7 @@ def test_a_person_outranks_a_name(tmp_path: Path, config: Path) -> None:
     inside.write_text(f"OTHER12345\n{LINE % 2001}")
     done = hadir("import", "-c", config, "--terminal", "lobby", inside)
     assert (done.returncode, "is of the terminal with serial OTHER12345" in done.stderr) == (1, True)
-    # A terminal whose serial number nobody knows yet takes the one that the name tells, but never a month.
+    # A terminal whose serial number is unknown yet takes the one in the file's name, but never a month.
     done = hadir("import", "-c", config, "--terminal", "gate", export(tmp_path, "oktober_attlog.dat", 3001))
     assert (done.returncode, "serial number of gate is not known" in done.stderr) == (1, True)
     done = hadir("import", "-c", config, "--terminal", "gate", export(tmp_path, "GATE0001_attlog.dat", 3001))
@@ -118,7 +118,7 @@ def test_lines_that_contradict_the_configured_number_are_refused(tmp_path: Path,
 
 
 def test_five_columns(tmp_path: Path, config: Path) -> None:
-    """Where the values leave open what the third is a person is asked, and nothing was called imported."""
+    """Where the values leave open what the third is a person has to choose, and nothing was called imported."""
     path = tmp_path / "1_attlog.dat"
     path.write_text("10021\t2026-04-10 07:31:01\t1\t0\t0\n")
     done = hadir("import", "-c", config, "--terminal", "lobby", path)
@@ -163,7 +163,7 @@ def test_killed_import_is_completed_by_the_next(tmp_path: Path, config: Path) ->
 
 
 def test_whose_a_file_is_can_be_answered(tmp_path: Path, config: Path) -> None:
-    """At a keyboard, the command asks; another file may then go without asking."""
+    """At a keyboard, the command asks a question; another file may then go without one."""
     path = export(tmp_path, "1_attlog.dat", 2001)
     ours, theirs = os.openpty()
     with subprocess.Popen(

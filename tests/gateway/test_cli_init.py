@@ -28,7 +28,7 @@ SITE = ("--site", "kantor", "--timezone", "WIB", "--broker", "mqtt://127.0.0.1:9
 
 
 class Person:
-    """Somebody at a terminal of this computer who waits for each question before answering it."""
+    """A person at a terminal of this computer who waits for each question before answering it."""
 
     def __init__(self, *arguments: object, **env: str) -> None:
         command = [*HADIR, *map(str, arguments)]
@@ -66,7 +66,7 @@ class Person:
 
     def waits(self) -> int:
         """Read to the end; return the exit code."""
-        with suppress(OSError):  # how a terminal says that nobody writes to it any more
+        with suppress(OSError):  # how a terminal shows that no process writes to it any more
             while more := self._more():
                 self.screen += more
         return os.waitstatus_to_exitcode(os.waitpid(self._process, 0)[1])
@@ -270,7 +270,7 @@ def test_no_terminal_answers(tmp_path: Path) -> None:
 
 
 def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
-    """It is said before anybody has answered anything, also to root."""
+    """It is reported before the first question, also to root."""
     done = hadir("init", "-c", "/proc/hadir/gateway.yaml", *SITE, "--terminal", "lobi=127.0.0.1:9")
     (tmp_path / "file").write_text("")
     inside = hadir("init", "-c", tmp_path / "file" / "gateway.yaml", *SITE, "--terminal", "lobi=127.0.0.1:9")
@@ -297,7 +297,7 @@ def test_secret_that_is_there_stays(tmp_path: Path) -> None:
 
 
 def test_answers_that_make_no_configuration(tmp_path: Path) -> None:
-    """Each may be right, and not all of them together: every mistake is said, and nothing stays behind."""
+    """Each may be right, and not all of them together: every mistake is reported, and nothing stays behind."""
     options = (*SITE, "--terminal", "lobi=127.0.0.1:9", "--terminal", "aula=127.0.0.1:9", "--username", "gw")
     done = hadir("init", "-c", tmp_path / "gateway.yaml", *options, "--password-file", "-", stdin="hunter2\n")
     assert done.returncode == 78

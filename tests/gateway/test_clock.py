@@ -53,7 +53,7 @@ class Doubtful:
 
 
 def test_a_correction_tells_by_how_much_and_what_was_recorded_before() -> None:
-    """A machine without a clock of its own starts in the past, records, and hears from a time server."""
+    """A machine without a clock of its own starts in the past, records, and is set by a time server."""
     clock, sequences = Doubtful(), [10, 14, 14]
     status = ClockStatus(clock, lambda: sequences.pop(0))
     assert status.check() is None

@@ -1,4 +1,4 @@
-"""What may be asked of the gateway: what is allowed is done once, everything else changes nothing."""
+"""Commands to the gateway: what is allowed is done once, everything else changes nothing."""
 
 import json
 import queue
@@ -27,7 +27,7 @@ EVERYTHING = ("poll", "reconcile", "replay", "report", "set-clock")
 
 
 class RequestedWorker:
-    """Notes what is asked of it."""
+    """Records the commands it gets."""
 
     def __init__(self, name: str, *, settable: bool = False) -> None:
         self.name = name
@@ -325,7 +325,7 @@ def test_stopping_while_the_last_requests_are_taken(office: Office, monkeypatch:
 
 
 def test_arguments_are_read_without_a_daemon() -> None:
-    """The command line checks them before it asks anybody."""
+    """The command line checks them before it sends a request."""
     assert read_replay('{"day": "2026-09-04"}').days == (date(2026, 9, 4), date(2026, 9, 4))
     with pytest.raises(Refusal, match="what to send again"):
         read_replay("{}")
@@ -349,7 +349,7 @@ def test_a_receipt_counts_like_one_from_the_broker(office: Office, monkeypatch: 
 
 
 def test_a_receipt_of_an_earlier_stream_changes_nothing(office: Office) -> None:
-    """It came back late, and nobody waits for it."""
+    """It was answered late, and no caller waits for it."""
     earlier = office.ledger.stream
     office.ledger.open_stream("restored")
     before = office.ledger.counts()
@@ -358,7 +358,7 @@ def test_a_receipt_of_an_earlier_stream_changes_nothing(office: Office) -> None:
 
 
 def test_a_receipt_above_what_was_assigned_opens_a_stream(office: Office) -> None:
-    """This ledger was set back: it must not count on where somebody else has counted."""
+    """This ledger was set back: it must not continue numbers that another copy has used."""
     before = office.ledger.stream
     with capture_logs() as logs:
         assert take_receipt(office.ledger, receipt(before, 21))["set_back"] is True

@@ -132,7 +132,7 @@ def test_a_command_that_fails_is_not_taken_for_an_absent_gateway(tmp_path: Path,
 
 
 def test_an_answer_that_takes_too_long_is_not_taken_for_none(tmp_path: Path) -> None:
-    """The gateway is busy, and may still do what was asked."""
+    """The gateway is busy, and may still execute the request."""
     requested, done = threading.Event(), threading.Event()
 
     def slow(_requested: dict[str, Any]) -> dict[str, Any]:
@@ -176,7 +176,7 @@ def test_a_gateway_with_a_full_queue_of_connections_is_not_taken_for_none(tmp_pa
 
 
 def test_a_gateway_that_ends_in_the_middle_is_not_taken_for_none(tmp_path: Path) -> None:
-    """Whether it has done what was asked is not known, and not claimed."""
+    """Whether it has executed the request is not known, and not claimed."""
     with socket.socket(socket.AF_UNIX) as dying:
         control.at_short_path(dying.bind, tmp_path / control.SOCKET_NAME)
         dying.listen()

@@ -66,7 +66,7 @@ def export(office: Office, name: str = "bundle") -> Bundle:
 
 
 def courier(url: str) -> Courier:
-    """Return somebody at a connected machine."""
+    """Return the courier at a connected machine."""
     return Courier(Mqtt(url=url), PREFIX, timing=Timing(ack_s=5.0), pause_s=0.05)
 
 
@@ -219,7 +219,7 @@ def test_arrays_that_may_not_be_published(office: Office, tmp_path: Path) -> Non
 
 
 def test_refusals_end_it_with_the_reason(office: Office, tmp_path: Path) -> None:
-    """Nobody subscribes, or the broker's list forbids it: nothing counts as sent."""
+    """Without a subscriber, or where the broker's list forbids it, nothing counts as sent."""
     office.punches(3)
     bundle = export(office)
     bar = Bar()
@@ -236,7 +236,7 @@ def test_refusals_end_it_with_the_reason(office: Office, tmp_path: Path) -> None
 
 
 def test_a_broker_that_is_not_there_or_wants_a_login(office: Office, tmp_path: Path) -> None:
-    """Each is said in plain words, after a few attempts where an attempt may help."""
+    """Each is described in plain words, after a few attempts where an attempt may help."""
     office.punches(1)
     bundle = export(office)
     with pytest.raises(CourierDisconnected, match="cannot be reached: Connection refused, 8 times in a row"):
@@ -273,7 +273,7 @@ def test_no_receipt_within_the_time(office: Office, tmp_path: Path) -> None:
 
 
 def test_a_broker_that_takes_no_large_messages(office: Office, tmp_path: Path) -> None:
-    """It tells nobody, and hangs up: arrays become smaller until they are taken."""
+    """It disconnects without a reason: arrays become smaller until they are accepted."""
     office.punches(200)
     bundle = export(office)
     with (

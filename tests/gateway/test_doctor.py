@@ -183,7 +183,7 @@ def confirmed(settings: Settings, centre: Subscriber, **changes: Any) -> None:
 
 
 def test_beside_a_daemon_no_session_is_displaced(tmp_path: Path) -> None:
-    """A terminal with one conversation only is asked through the daemon, and the broker keeps the daemon's session."""
+    """A terminal with one conversation is reached through the daemon, and the broker keeps the daemon's session."""
     terminal = build(records=40, one_conversation=True, now=here)
     with Simulator(terminal) as simulator, Broker(tmp_path) as broker, Subscriber(broker.port) as centre:
         settings = configured(tmp_path, simulator.address, broker.url)
@@ -290,7 +290,7 @@ def test_room_clock_and_ledger(tmp_path: Path) -> None:
 def test_no_network_at_all_is_found_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, carrier: str | None, finding: str
 ) -> None:
-    """A cable that is out, or a computer without an address: the cause of what fails behind it, said once."""
+    """A cable that is out, or a computer without an address: the cause of what fails behind it, reported once."""
     interface = tmp_path / "net" / "eth0"
     interface.mkdir(parents=True)
     (tmp_path / "net" / "lo").mkdir()
@@ -355,7 +355,7 @@ def test_a_network_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_daemon_that_does_not_answer(tmp_path: Path) -> None:
-    """The ledger is held and nobody talks: terminals are left alone all the same."""
+    """The ledger is held and no daemon answers: terminals are left alone all the same."""
     settings = configured(tmp_path)
     ledger = Ledger(settings.data_dir, settings.source)
     steps = examined(settings)
@@ -406,7 +406,7 @@ def test_another_device_at_the_address(tmp_path: Path, answer: bytes, finding: s
 
 @pytest.mark.parametrize("learned", [True, False], ids=["learned", "configured"])
 def test_another_terminal_at_the_address(tmp_path: Path, learned: bool) -> None:
-    """Of a terminal with another serial nothing more is asked."""
+    """Of a terminal with another serial nothing more is requested."""
     terminal = build(serial="OTHER1", records=5, now=here)
     with Simulator(terminal) as simulator:
         settings = configured(tmp_path, simulator.address, entry="" if learned else f"    serial: {SERIAL}\n")
@@ -438,7 +438,7 @@ def test_wrong_zone_is_not_taken_for_a_wrong_clock(tmp_path: Path, beside_a_daem
 
 
 def test_a_clock_that_is_not_synchronised_judges_no_terminal(tmp_path: Path) -> None:
-    """The offset may be this computer's own: nobody is sent to the terminal."""
+    """The offset may be this computer's own: no person is sent to the terminal."""
     with Simulator(build(records=5, clock_offset_s=-420, now=here)) as simulator:
         settings = configured(tmp_path, simulator.address)
         steps = list(doctor.examine(doctor.sections(settings, Doubtful())))
@@ -530,7 +530,7 @@ def test_other_families(tmp_path: Path) -> None:
 
 
 def test_broker_that_is_not_there(tmp_path: Path) -> None:
-    """A name that nobody knows, and a port that nobody listens at."""
+    """An unknown name, and a closed port."""
     unknown = failing(examined(configured(tmp_path, url="mqtt://nosuch.invalid"), BROKER))
     closed = failing(examined(configured(tmp_path), BROKER))
     assert (unknown, closed) == ([("name", "broker_name_unknown")], [("broker_port", "broker_refuses_port")])
@@ -618,7 +618,7 @@ def test_broker_that_is_none(tmp_path: Path, code: int | None, finding: str) -> 
 
 
 def test_centre_that_is_away(tmp_path: Path) -> None:
-    """Nobody subscribes, and no receipt although delivery waits for one."""
+    """No subscriber, and no receipt although delivery waits for one."""
     with Broker(tmp_path) as broker:
         settings = configured(tmp_path, url=broker.url, more="delivery:\n  confirm: centre\n")
         recorded(settings)
@@ -697,7 +697,7 @@ def test_words_of_both_languages_take_the_same_values() -> None:
 
 
 def test_every_finding_has_words_and_every_word_a_finding() -> None:
-    """Whatever the code may find, somebody can read; and nothing is kept that it cannot find."""
+    """Whatever the code may find has a text; and no text is kept that it cannot find."""
     code = ast.parse("".join(Path(str(module.__file__)).read_text("utf-8") for module in (doctor, caller_check)))
     calls = [node for node in ast.walk(code) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
     found = {

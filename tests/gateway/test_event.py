@@ -30,7 +30,7 @@ class Reading:
     shown: datetime = LOCAL_NOW
     """The terminal's wall clock at the punch."""
     offset: timedelta = timedelta(0)
-    """What the measurement of the terminal's clock said."""
+    """The result of the measurement of the terminal's clock."""
     measured: datetime | None = NOW
     synchronised: bool = True
     stepped: bool = False

@@ -46,7 +46,7 @@ class LineScript:
 
     @contextmanager
     def connect(self, _options: object) -> Iterator["LineScript"]:
-        """Open the line; it is lost when everything has been said."""
+        """Open the line; it is lost when everything has been sent."""
         yield self
 
     def serial(self) -> str:
@@ -66,7 +66,7 @@ class LineScript:
         while not self.output.empty():
             with Delivery((self.output.get(),), "serial") as delivery:
                 yield delivery
-        raise TerminalUnavailable("nothing more is said")
+        raise TerminalUnavailable("nothing more is sent")
 
 
 class Day:
@@ -79,7 +79,7 @@ class Day:
         self.pending = PendingWrites(self.ledger)
         self.lobby = self.worker("lobby", self.script.driver(), live=False)
         self.gate = self.worker("gate", Driver("scripted", DriverOptions, self.line.connect))
-        # The first contact with both: what is not known yet, nobody can hold anything of.
+        # The first contact with both: before it, nothing of them can be stored.
         self.script.log = history(20, MORNING)
         self.visit()
         self.disk = FullDisk(self.ledger)

@@ -1,4 +1,4 @@
-"""A disk that fills up under the running gateway, and has room again: nobody has to do anything else."""
+"""A disk that fills up under the running gateway, and has room again: nothing else has to be done."""
 
 import threading
 from pathlib import Path
@@ -17,7 +17,7 @@ from tests.gateway.test_app import configured, here, punches
 
 
 def alarms(subscriber: Subscriber) -> list[str]:
-    """Return the codes of the alarms that have been heard."""
+    """Return the codes of the alarms that have been received."""
     return [message.payload["alarm"] for message in subscriber.on("/gw/alarm")]
 
 

@@ -99,7 +99,7 @@ def of_type(ledger: LedgerReader, *types: str) -> list[Event]:
 
 
 def changes(ledger: LedgerReader) -> list[tuple[str, int, int]]:
-    """Return what was said of a log that does more than grow, with its size before and after."""
+    """Return the notes about a log that does more than grow, with its size before and after."""
     data = [event["data"] for event in of_type(ledger, CHANGED)]
     return [(one["what"], one["records_before"], one["records_after"]) for one in data]
 
@@ -405,7 +405,7 @@ class TestClearedAndWrapped:
         assert len(punches(office.ledger)) == 22
 
     def test_wrap_past_us(self, office: Office) -> None:
-        """A log that overwrote everything we knew is new as a whole, and that is said once."""
+        """A log that overwrote everything we knew is new as a whole, and that is noted once."""
         office.read(logged(*range(5)))
         assert office.read(logged(*range(10, 15))).new == 5
         (note,) = of_type(office.ledger, CHANGED)
@@ -418,7 +418,7 @@ class TestClearedAndWrapped:
         assert len(of_type(office.ledger, CHANGED)) == 1
 
     def test_cleared_log(self, office: Office) -> None:
-        """A log seen empty is said once, its clearing when it holds other records: each of them is new."""
+        """A log seen empty is noted once, its clearing when it holds other records: each of them is new."""
         office.read(logged(*range(5)))
         office.read([])
         office.read([])
@@ -429,7 +429,7 @@ class TestClearedAndWrapped:
         assert len(punches(office.ledger)) == len(set(punches(office.ledger))) == 8
 
     def test_cleared_log_with_new_punches(self, office: Office) -> None:
-        """A log that was cleared and punched into before we looked is new, and the clearing is said."""
+        """A log that was cleared and punched into before the next reading is new, and the clearing is noted."""
         office.read(logged(*range(5)))
         assert office.read(logged(50)).new == 1
         assert [event["data"]["what"] for event in of_type(office.ledger, CHANGED)] == ["log_cleared"]
@@ -520,7 +520,7 @@ class TestShownInPart:
     LOG = logged(*range(6))
 
     def test_back_again(self, office: Office) -> None:
-        """Half of the log and then all of it: nothing is doubled, and each size is said once."""
+        """Half of the log and then all of it: nothing is doubled, and each size is noted once."""
         office.read(self.LOG)
         for size in (3, 3, 2, 0, 0, 3):
             stored = office.read(self.LOG[:size])
@@ -532,7 +532,7 @@ class TestShownInPart:
         assert office.read(self.LOG).new == 0
         assert (changes(office.ledger), len(punches(office.ledger))) == (output, 6)
         office.read(self.LOG[:3])
-        assert changes(office.ledger) == [*output, output[0]], "another slip is said again"
+        assert changes(office.ledger) == [*output, output[0]], "another slip is noted again"
 
     def test_repeated_reading_writes_no_event(self, office: Office) -> None:
         """A log that stays short changes not a byte on the disk."""
@@ -628,7 +628,7 @@ class TestShownInPart:
 
     @pytest.mark.parametrize("size", [0, 2])
     def test_live_punch_then_other_records(self, office: Office, size: int) -> None:
-        """A live punch heard while the log seems short is no alarm, and is confirmed by the log that follows."""
+        """A live punch received while the log seems short is no alarm, and is confirmed by the log that follows."""
         office.read(self.LOG)
         full = office.known.full_ms
         office.live(made(second=50))
@@ -649,7 +649,7 @@ class TestShownInPart:
         assert office.read([*self.LOG, *logged(50)]).confirmed == 1
 
     def test_survives_reopening(self, office: Office) -> None:
-        """What was said before a restart is not said again after it."""
+        """What was noted before a restart is not noted again after it."""
         office.read(self.LOG)
         office.read(self.LOG[:3])
         known = office.known
@@ -809,7 +809,7 @@ class TestStart:
         assert office.ledger.placed("lobby") == 4
 
     def test_note(self, office: Office) -> None:
-        """How many records lie before the chosen start is an event, said once."""
+        """How many records lie before the chosen start is one event."""
         office.read(logged(0, 1, 2), start="now")
         office.read(logged(0, 1, 2), start="now")
         (note,) = events_of(office.ledger)
@@ -873,7 +873,7 @@ class TestStart:
 
     @pytest.mark.usefixtures("small_slices")
     def test_crash_in_the_first_reading(self, office: Office) -> None:
-        """The start that was chosen before a crash holds after it, and is not said again."""
+        """The start that was chosen before a crash holds after it, and is not published again."""
         log = logged(*range(10))
         office.read_until(log, 6, last=1, start="now")
         log += logged(10)
@@ -884,7 +884,7 @@ class TestStart:
     @pytest.mark.usefixtures("small_slices")
     @pytest.mark.parametrize("at", [2, 5, 6, 9])
     def test_crash_in_the_first_reading_from_a_date(self, office: Office, at: int) -> None:
-        """The record that decides may lie before or behind the cut: the same is withheld, and said once."""
+        """The record that decides may lie before or behind the cut: the same is withheld, and noted once."""
         old = datetime(2026, 8, 1)  # noqa: DTZ001
         log = [*(made(second=second, day=old) for second in range(6)), *logged(*range(6))]
         office.read_until(log, at, last=1, start=date(2026, 9, 1))
@@ -951,7 +951,7 @@ class TestUid:
         assert event["id"] == stranger_id(SERIAL, "1005", "2026-09-07T07:00:00", 1)
 
     def test_number_given_to_another_person(self, office: Office) -> None:
-        """A punch keeps its person when the number is given to somebody else; only new punches are hers."""
+        """A punch keeps its person when the number is given to another one; only new punches are hers."""
         office.read(by_uid((5, 0), (5, 1)), pins={5: "1005"})
         stored = office.read(by_uid((5, 0), (5, 1), (5, 2)), pins={5: "2222"})
         assert stored.new == 1
@@ -1002,7 +1002,7 @@ class TestUid:
         assert [pin for pin, *_ in punches(office.ledger)] == ["1005"]
 
     def test_number_without_user(self, office: Office) -> None:
-        """A number that nobody has is published as it is, and never bound to anyone later."""
+        """A number without a user is published as it is, and never bound to a person later."""
         office.read(by_uid((6, 0)), pins={5: "1005"})
         assert office.read(by_uid((6, 0)), pins={6: "1006"}).new == 0
         (event,) = events_of(office.ledger)
@@ -1059,7 +1059,7 @@ class TestTally:
 
 
 class TestDiffers:
-    """A whole reading tells what the readings before it got wrong."""
+    """A whole reading shows what the readings before it got wrong."""
 
     def test_missed(self, office: Office) -> None:
         """A record in the midst of known ones is stored now, and the miss is on record."""
@@ -1676,7 +1676,7 @@ class TestOpening:
 
 
 class TestHabits:
-    """What is asked of a terminal's past, and what is remembered beside its log."""
+    """Queries of a terminal's past, and what is stored beside its log."""
 
     def test_hours_count_published_and_withheld_punches(self, office: Office) -> None:
         """By day and hour of the terminal's clock, from a day on; records without a readable date are in no hour."""
@@ -1755,7 +1755,7 @@ class TestDamage:
         assert (closed / "ledger.db").read_bytes() == before
 
     def test_crash_while_the_ledger_is_created(self, tmp_path: Path) -> None:
-        """A first start that died half-way stands in nobody's way: the ledger appears whole or not at all."""
+        """A first start that died half-way prevents no other: the ledger appears whole or not at all."""
         made_by = []
 
         def die(*_: object) -> None:
@@ -1804,7 +1804,7 @@ class TestReader:
         assert list(tmp_path.iterdir()) == []
 
     def test_while_the_daemon_writes(self, office: Office) -> None:
-        """A reader sees whole transactions only, from the first on, and hinders nobody."""
+        """A reader sees whole transactions only, from the first on, and delays no writer."""
         caller = Caller(lambda: [office.read(logged(*range(5 * count))) for count in range(1, 40)])
         with closing(LedgerReader(office.data_dir)) as reader:
             seen = []
@@ -1817,7 +1817,7 @@ class TestReader:
         assert {count % 5 for count in seen} <= {0}
 
     def test_ledger_of_a_stopped_daemon(self, closed: Path) -> None:
-        """A ledger that nobody writes is read as well, and its file is not changed."""
+        """A ledger without a writer is read as well, and its file is not changed."""
         before = (closed / "ledger.db").read_bytes()
         with closing(LedgerReader(closed)) as reader:
             assert len(events_of(reader)) == 3
@@ -1900,7 +1900,7 @@ class TestKill:
                 assert {stranger_id(SERIAL, one.pin, one.local_time.isoformat(), 1) for one in reported} <= set(found)
                 known = ledger.terminal("lobby")
                 assert known is not None
-                # The last live punch, up to three ahead of the log, may be stored and not be said.
+                # The last live punch, up to three ahead of the log, may be stored and not be printed.
                 longest = max(length, known.in_log, max(live, default=0) + 1) + 3 + dice.randrange(20)
                 ledger.record_reading(writer["context"]("log"), writer["reading"](longest))
                 length = longest

@@ -135,7 +135,7 @@ class TerminalAndLedger(RuleBasedStateMachine):
 
     @rule()
     def spoil(self) -> None:
-        """Let the terminal store a record that nobody can read."""
+        """Let the terminal store an unreadable record."""
         raw = f"bad {self.punched}".encode()
         self.append(BadRecord(raw, raw, "implausible"))
 
@@ -147,7 +147,7 @@ class TerminalAndLedger(RuleBasedStateMachine):
 
     @rule()
     def clear(self) -> None:
-        """Clear the terminal's log, as somebody may at its keys."""
+        """Clear the terminal's log, as a person may at its keys."""
         self.log = []
         self.second += 1
 
@@ -156,7 +156,7 @@ class TerminalAndLedger(RuleBasedStateMachine):
     def clear_and_echo(self, seen: bool, times: int) -> None:
         """Clear the log; then the clock is reset and shows the first person the second of the last punch again.
 
-        Only the number of records tells that this is no block purged at the front: there are fewer, or there were none.
+        Only the number of records shows that this is no block purged at the front: there are fewer, or there were none.
         """
         self.punch_with_reset_clock(pin="1", second=0)
         self.read_as_worker()

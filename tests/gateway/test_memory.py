@@ -1,4 +1,4 @@
-"""What is asked of the C library."""
+"""The calls of the C library."""
 
 import subprocess
 import sys

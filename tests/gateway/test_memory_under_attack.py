@@ -50,7 +50,7 @@ class Attacked:
         self.port = port
         self.terminals = terminals
         self.flooding = threading.Event()
-        """Set while the broker sends what nobody requested."""
+        """Set while the broker sends what was not requested."""
         self.flooded = 0
         """Connections to the broker that were flooded."""
 

@@ -66,7 +66,7 @@ def office() -> Iterator[Path]:
 
 
 def as_other_user(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run a command as somebody who does not own the data directory."""
+    """Run a command as a user who does not own the data directory."""
     command = [sys.executable, "-c", SCRIPT, *map(str, arguments)]
     return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=WAIT_S, check=False)
 

@@ -42,7 +42,7 @@ def connects(terminal: SimulatedTerminal) -> int:
 
 
 def listens(terminal: SimulatedTerminal) -> bool:
-    """Tell whether somebody hears of punches as they happen."""
+    """Return whether punches are received as they happen."""
     return any(conversation.listening for conversation in list(terminal._conversations))
 
 
@@ -292,7 +292,7 @@ def test_a_worker_that_is_stopped_before_its_start_never_starts(office: Office) 
 
 
 def test_mistakes_leave_everything_as_it_is_and_are_reported(office: Office) -> None:
-    """The log, an alarm and whoever asked hear which line is wrong, without what stands there; then that it is well."""
+    """The log, an alarm and the answer name the wrong line, without its text; then that it is well."""
     with (
         Simulator(SimulatedTerminal(serial="S1", now=here)) as simulator,
         Subscriber(office.broker.port) as centre,

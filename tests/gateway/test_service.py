@@ -1,4 +1,4 @@
-"""What the service manager hears of a real daemon, on a real socket."""
+"""What a real daemon sends to the service manager, on a real socket."""
 
 import os
 import signal
@@ -43,7 +43,7 @@ class Manager:
         self.received: list[str] = []
 
     def listen(self) -> list[str]:
-        """Return everything heard so far."""
+        """Return everything received so far."""
         while True:
             try:
                 self.received += self._socket.recv(4096).decode().splitlines()
@@ -144,7 +144,7 @@ def test_a_watchdog_that_bites_leaves_where_every_thread_hung(
 
 @pytest.mark.parametrize("address", ["{folder}/notify", "@hadir-test-{unique}"])
 def test_a_long_start_is_reported_repeatedly(tmp_path: Path, address: str) -> None:
-    """Both kinds of address; progress that comes a thousand times a second is said once in a while."""
+    """Both kinds of address; progress that comes a thousand times a second is sent once in a while."""
     manager = Manager(address.format(folder=tmp_path, unique=os.getpid()))
     service = ServiceManager({"NOTIFY_SOCKET": manager.address})
     for _ in range(1000):

@@ -190,7 +190,7 @@ def test_byte_order_mark_is_no_mistake(config: Path) -> None:
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:80", "localhost:80", "127.9.9.9:80", "[::1]:80"])
 def test_page_of_this_machine_only_needs_no_token(config: Path, listen: str) -> None:
-    """Nobody else can reach it."""
+    """It is reachable from this computer only."""
     assert load(write(config, GOOD + f"web: {{listen: '{listen}'}}\n")).web is not None
 
 
@@ -777,7 +777,7 @@ def test_only_terminals_that_call_take_the_time_from_answers(config: Path) -> No
 
 
 def test_all_mistakes_at_once_in_the_order_of_the_file(config: Path) -> None:
-    """Of every kind, in one go: nobody mends ten mistakes in ten rounds."""
+    """Of every kind, in one go: ten mistakes must not take ten rounds."""
     text = """\
 site: A
 timezone: WIBB
@@ -847,7 +847,7 @@ def test_secret_in_the_file_is_a_mistake_and_never_repeated(config: Path, text: 
 
 
 def test_secret_is_not_in_the_chain_of_causes(config: Path) -> None:
-    """A traceback that somebody sends along does not give it away either."""
+    """A traceback that is sent along does not contain it either."""
     write(config, changed("mqtt://broker", f"mqtt://gw:{SECRET}@broker\n  password: {SECRET}"))
     with pytest.raises(SettingsError) as caught:
         load(config)
@@ -864,7 +864,7 @@ def yaml(text: str) -> Any:
 
 
 def with_defaults_in_effect(example: Path = EXAMPLE) -> str:
-    """Return the example with the hash removed from every default, as it tells its reader to."""
+    """Return the example with the hash removed from every default, as its first lines advise."""
     return re.sub(r"^(\s*)# (\s*[a-z_]+:.*)$", r"\1\2", example.read_text(encoding="utf-8"), flags=re.MULTILINE)
 
 

@@ -6,22 +6,22 @@ from typing import Any, NamedTuple
 
 from central.registers.kinds import Person
 from central.results.periods import PersonPeriod, periods_of
-from central.store import results
+from central.store import outcomes, results
 from central.store.engine import chunks
 from central.store.registers import last_row
 from central.texts import Text, _, in_context
+from central.timesheet import outcome as marks
 from central.timesheet.facts import Facts
+from central.timesheet.outcome import Standing
 from central.timesheet.totals import period_of
 from central.web.page import Look, Missing, Page, Shown
 from central.web.pages.person import AROUND, rules_date
 from central.web.pages.today import crumbs_of
 from central.web.verdicts import Key, verdicts_of
 from central.web.views import period as views
-from central.web.views import standing as marks
 from central.web.views.days_chart import draw
 from central.web.views.period import Entry, Period, period
 from central.web.views.person import last_of, neighbours
-from central.web.views.standing import Standing
 from central.words import print_cut
 
 PARTS = 100
@@ -220,7 +220,7 @@ def _total(
     if any(own.unit_on(on)[0] and not _is_within(look, own.unit_on(on)[1], on, dates, middle) for on in span):
         return None
     within = [key for key in keys if first <= key[1] <= last]
-    judged = [one for one in results.exactly(look.connection, within).values() if one.status != "none"]
+    judged = [one for one in outcomes.exactly(look.connection, within) if one.counts is not None]
     in_order = sorted(judged, key=lambda one: one.date)
     return next(periods_of(facts, in_order, reference, reference), None) if judged else None
 

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 from central.registers.kinds import Person
 from central.results.periods import PersonPeriod, periods_of
-from central.store import results
+from central.store import outcomes, results
 from central.store.engine import utc
 from central.texts import Text, _, in_context
 from central.timesheet.facts import Facts
 from central.timesheet.model import Reason
+from central.timesheet.outcome import Standing, not_judged
 from central.timesheet.totals import period_of
 from central.web.messages import Messages
 from central.web.page import Look, Page, SeenPerson, Shown, Wrong
@@ -19,7 +20,6 @@ from central.web.pages.today import line_of
 from central.web.verdicts import Entry, entry_of, verdicts_of
 from central.web.views.codes import CODES
 from central.web.views.person import Month, last_of, month, neighbours
-from central.web.views.standing import Standing, not_judged
 from central.words import VALUES, meaning_of, print_cut, print_source, rule_words
 
 AROUND = timedelta(days=45)
@@ -230,7 +230,8 @@ def _totals(look: Look, seen: SeenPerson, first: date, known: datetime | None) -
     if not is_whole(seen.rows, seen.is_seen, begin, end):
         return {"cut": None, "unseen": False}
     moment = None if known is None else utc(known)
-    judged = [one for one in results.current(look.connection, [seen.key], begin, end, moment) if one.status != "none"]
+    days = outcomes.current(look.connection, [seen.key], begin, end, moment)
+    judged = [one for one in days if one.counts is not None]
     found = next(iter(periods_of(facts, judged, on, on)), None) if judged else None
     return None if found is None else totals_words(found, look.t)
 

@@ -7,15 +7,15 @@ from typing import Any, NamedTuple
 from central.registers.kinds import Person
 from central.reports.messages import message
 from central.texts import Text, _, in_context
+from central.timesheet import outcome as marks
 from central.timesheet.clock import DAY_S, midnight, print_time
 from central.timesheet.facts import Facts
+from central.timesheet.outcome import Standing, not_judged
 from central.web.access import Unit
 from central.web.messages import Messages
 from central.web.page import Look, Missing, Page, Shown
 from central.web.verdicts import Entry, verdicts_of
-from central.web.views import standing as marks
 from central.web.views.arrivals import Drawing, draw, rows
-from central.web.views.standing import Standing, not_judged
 from central.web.views.today import AWAITED, FIGURES, PEOPLE, UNSEEN, Row, Today, today
 
 WEEKS = 4

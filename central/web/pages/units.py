@@ -6,11 +6,11 @@ from typing import Any
 
 from central.registers.kinds import Person
 from central.texts import Text, _
+from central.timesheet import outcome as marks
+from central.timesheet.outcome import Standing
 from central.web.page import Look, Page, Shown
 from central.web.pages.today import FIGURE_TEXTS
 from central.web.verdicts import verdicts_of
-from central.web.views import standing as marks
-from central.web.views.standing import Standing
 from central.web.views.today import PEOPLE, UNSEEN, today
 from central.web.views.units import units
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from central.texts import Text, in_context
-from central.web.views import standing as marks
-from central.web.views.standing import Standing
+from central.timesheet import outcome as marks
+from central.timesheet.outcome import Standing
 
 LEAVE: Mapping[str, str] = {
     "annual": "C",

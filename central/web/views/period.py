@@ -6,10 +6,10 @@ from datetime import date
 from typing import NamedTuple
 
 from central.registers.kinds import Person
+from central.timesheet import outcome as marks
+from central.timesheet.outcome import Standing
 from central.timesheet.totals import Totals
-from central.web.views import standing as marks
 from central.web.views.person import Numbers, numbers
-from central.web.views.standing import Standing
 
 FULL, WAITING, LEFT_OVER = "full", "waiting", "not_judged"
 FIGURES = ("people", FULL, marks.LATE, marks.EARLY, marks.MISSING, marks.ABSENT, marks.EXCUSED, WAITING, LEFT_OVER)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import NamedTuple
 
-from central.web.views import standing as marks
+from central.timesheet import outcome as marks
+from central.timesheet.outcome import Standing
 from central.web.views.codes import codes_of, tone_of
-from central.web.views.standing import Standing
 
 
 class Day(NamedTuple):

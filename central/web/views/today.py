@@ -10,10 +10,10 @@ from datetime import date
 from typing import NamedTuple
 
 from central.registers.kinds import Person
+from central.timesheet import outcome as marks
 from central.timesheet.clock import midnight
-from central.web.views import standing as marks
+from central.timesheet.outcome import Doubted, Standing
 from central.web.views.arrivals import Arrivals, gather
-from central.web.views.standing import Doubted, Standing
 
 UNSEEN, AWAITED = "unseen", "awaited"
 """No punch is recorded of a person who is expected: the first due time has passed, or lies ahead."""

@@ -6,8 +6,10 @@ from typing import Any
 
 from sqlalchemy import Connection, event
 
+from central.json_text import load_json
 from central.store import marks, outbox, recorded, results
 from central.store.recorded import Unattributed
+from central.timesheet.outcome import outcome_of
 from tests.central.store.office import Centre
 
 ON = date(2026, 8, 31)
@@ -30,7 +32,9 @@ def test_no_lookup_reads_a_whole_table(tmp_path: Path) -> None:
                 statements.append((statement, parameters))
 
         event.listen(connection, "before_cursor_execute", note)
-        results.add(connection, [last._replace(revision=last.revision + 5), other])
+        results.add(
+            connection, [last._replace(revision=last.revision + 5), other], [outcome_of(load_json(last.content))] * 2
+        )
         keys = [("a", ON, 1), ("b", ON, 1)]
         results.exactly(connection, keys)
         results.contents(connection, keys)

@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 
 from central.closing.close import close
 from central.inbox import Broker, Inbox
+from central.json_text import load_json
 from central.policy.office import OfficePolicies
 from central.registers.importing import Paper, enter_file
 from central.registers.read import scan_register
@@ -27,6 +28,7 @@ from central.store import Store, closings, marks, outbox, results
 from central.store.engine import Database
 from central.store.outbox import OUTBOX
 from central.timesheet.affected import Mark
+from central.timesheet.outcome import outcome_of
 from tests import contract
 from tests.broker import WAIT_S, Subscriber, eventually
 from tests.broker import Broker as Mosquitto
@@ -209,12 +211,12 @@ def test_messages_are_stored_with_their_revisions_or_not_at_all(centre: Centre) 
     before, stored = rows(centre), revisions(centre)
     (last,) = centre.history("a", "2026-08-31")[-1:]
     with suppress(ZeroDivisionError), centre.database.writing() as connection:
-        results.add(connection, [last._replace(revision=last.revision + 1)])
+        results.add(connection, [last._replace(revision=last.revision + 1)], [outcome_of(load_json(last.content))])
         raise ZeroDivisionError
     assert (rows(centre), revisions(centre)) == (before, stored)
 
     with centre.database.writing() as connection:
-        results.add(connection, [last._replace(revision=last.revision + 1)])
+        results.add(connection, [last._replace(revision=last.revision + 1)], [outcome_of(load_json(last.content))])
 
     assert rows(centre)[-2:] == [
         ("dinas", "2026-08-31", "a", last.revision + 1),

@@ -25,7 +25,7 @@ from central.sheets.settings import Settings, SettingsError, load_settings
 from central.sheets.sheet import Cell, Column, Sheet, Signatory
 from central.store import closings
 from central.texts import Language
-from central.web.views.standing import COMPLETE, LATE, PRESENT, Standing
+from central.timesheet.outcome import COMPLETE, LATE, PRESENT, Standing
 from tests.central.store.office import POLICIES, Centre
 
 HOSTILE = '=HYPERLINK("http://x","y")'

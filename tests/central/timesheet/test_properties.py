@@ -25,6 +25,7 @@ from central.timesheet.model import (
     Slot,
     Span,
 )
+from central.timesheet.outcome import counts_of_days
 from central.timesheet.render import day_json, discipline_json, total_json
 from central.timesheet.rules import RulesOn
 from central.timesheet.totals import by_period, total
@@ -102,11 +103,12 @@ policies = st.sampled_from(sorted(BY_NAME))
 def _all(span: Span, rules_on: RulesOn) -> dict[str, Any]:
     """Return everything that comes of a span, through JSON."""
     judged = judge(span, rules_on)
-    periods = by_period(judged.days, rules_on(START).begins_on)
+    days = counts_of_days(judged.days)
+    periods = by_period(days, rules_on(START).begins_on)
     found = {
         "days": {day.date.isoformat(): day_json(day) for day in judged.days},
         "totals": [total_json(total(period, results, rules_on)) for period, results in periods.items()],
-        "discipline": discipline_json(discipline(judged.days, rules_on)),
+        "discipline": discipline_json(discipline(days, rules_on)),
         "unclaimed": [punch.local for punch in judged.unclaimed],
         "unplaced": [punch.local for punch in judged.unplaced],
     }

@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -14,16 +14,21 @@ from random import Random
 from typing import Any
 
 import pytest
+from alembic import command
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, event, update
+from sqlalchemy import Engine, delete, event, insert, select, update
 from structlog.testing import capture_logs
+from typer.testing import CliRunner
 
+from central.cli import app
 from central.policy.office import OfficePolicies
-from central.store import marks, results
+from central.store import marks, outcome_proof, outcomes, results
+from central.store.engine import Database, StoreError
 from central.timesheet.affected import Mark
 from central.timesheet.facts import Facts, judge_now
 from central.timesheet.model import ENGINE
+from central.timesheet.outcome import counts_of_days
 from central.timesheet.recompute import Recompute
 from central.timesheet.stored import load_day
 from central.timesheet.totals import Totals, total
@@ -473,6 +478,74 @@ def test_rebuilding_from_facts_alone_gives_the_same_digests(centre: Centre) -> N
     assert centre.digests() == before
 
 
+def wrong_outcomes(centre: Centre) -> int:
+    """Return how many outcomes were not what their verdicts come to; they are made anew."""
+    with centre.database.writing() as connection:
+        return outcome_proof.renew(connection)
+
+
+def test_an_outcome_that_is_not_its_verdict_is_found_and_made_anew(
+    centre: Centre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one, a missing one, and one without a verdict, whatever page of the proof they lie on."""
+    monkeypatch.setattr(outcome_proof, "PAGE", 2)
+    centre.punched("1001", "2026-08-31 07:45:00", "2026-08-31 16:20:00")
+    centre.at("2026-09-03 12:00")
+    table = outcomes.OUTCOME
+    with centre.database.reading() as connection:
+        before = connection.execute(select(table)).all()
+    with centre.database.writing() as connection:
+        connection.execute(update(table).where(table.c.person == "a").values(marks='["late"]'))
+    with capture_logs() as logs:
+        assert Worker(centre.recompute).check() >= 1
+    assert [line["event"] for line in logs] == ["verdicts_drift"]
+    with centre.database.writing() as connection:
+        connection.execute(delete(table).where(table.c.person == "b"))
+        connection.execute(insert(table).values(person="z", date="2026-09-01", revision=1, entered="", status="open"))
+
+    shown = CliRunner().invoke(
+        app,
+        ["rebuild", "--db", str(centre.folder / "centre.db"), "--policies", str(POLICIES), "--lang", "en"],
+        obj=lambda: centre.now,
+    )
+
+    wrong = len([row for row in before if row.person in ("a", "b")]) + 1
+    assert f"{wrong} stored outcomes" in shown.output
+    assert shown.exit_code == 1
+    with centre.database.reading() as connection:
+        assert connection.execute(select(table)).all() == before
+    assert wrong_outcomes(centre) == 0
+
+
+def test_verdicts_of_an_older_file_get_their_outcomes(
+    centre: Centre, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The migration fills the table; a verdict that cannot be read is not judged there, and stops nothing."""
+    centre.punched("1001", "2026-08-31 07:45:00")
+    centre.enter("leave", "person,kind,from,begin,end\na,annual,2026-09-01,12:30,16:00\n")
+    centre.at("2026-09-03 12:00")
+    with centre.database.reading() as connection:
+        before = connection.execute(select(outcomes.OUTCOME)).all()
+    old, migrate = tmp_path / "old.db", command.upgrade
+    with monkeypatch.context() as patch, suppress(StoreError):
+        patch.setattr(command, "upgrade", lambda config, _: migrate(config, "0012"))
+        Database(old, create=True).close()
+    with closing(sqlite3.connect(old)) as driver, driver:
+        driver.execute("ATTACH ? AS new", (str(centre.folder / "centre.db"),))
+        columns = ", ".join(f'"{row[1]}"' for row in driver.execute("PRAGMA main.table_info(result)"))
+        driver.execute(f"INSERT INTO main.result ({columns}) SELECT {columns} FROM new.result")  # noqa: S608 - our own words
+        driver.execute("UPDATE main.result SET content = '[' WHERE person = 'b' AND date = '2026-09-01'")
+
+    with Database(old, create=True) as database, database.reading() as connection:
+        after = connection.execute(select(outcomes.OUTCOME)).all()
+
+    bad = [row for row in after if row.why == "unreadable"]
+    assert {(row.person, row.date, row.status) for row in bad} == {("b", "2026-09-01", "none")}
+    assert [row for row in after if row not in bad] == [
+        row for row in before if (row[0], row[1]) != ("b", "2026-09-01")
+    ]
+
+
 def rebuilt(centre: Centre, since: str) -> int:
     """Return how many days a rebuild found otherwise."""
     with centre.database.reading() as connection:
@@ -565,6 +638,7 @@ def test_any_history_gives_the_digests_of_its_facts(
         digests = centre.digests()
         centre.recompute.rebuild()
         assert centre.recompute.run() == 0
+        assert wrong_outcomes(centre) == 0
         histories.append(digests)
         centre.close()
 
@@ -625,7 +699,7 @@ def _september(centre: Centre, policies: OfficePolicies) -> Totals:
     with centre.database.reading() as connection:
         stored = results.current(connection, ["a"], *period)
     days = [load_day(one.content, one.inputs) for one in stored if one.status != "none"]
-    return total(period, days, policies["graded"])
+    return total(period, counts_of_days(days), policies["graded"])
 
 
 COUNTING = """

@@ -153,7 +153,7 @@ def test_a_reading_ends_when_another_begins(pty: Simulator) -> None:
 
 
 def test_empty_log(simulator: Simulator) -> None:
-    """Nothing is asked where nothing was counted."""
+    """Nothing is requested where nothing was counted."""
     only(simulator).clear()
     with connect(options(simulator.port)) as terminal:
         assert list(terminal.read().records) == []
@@ -226,7 +226,7 @@ def test_damaged_answers_are_requested_again(pty: Simulator, fault: str) -> None
 
 
 def test_a_question_that_was_lost_is_not_answered_by_old_records(pty: Simulator) -> None:
-    """Where RESEND brings what came before, it was the request that got lost, and it is asked again."""
+    """Where RESEND brings what came before, it was the request that got lost, and it is sent again."""
     with connect(options(pty.port)) as terminal:
         records = iter(terminal.read().records)
         got = [next(records) for _ in range(25)]
@@ -250,7 +250,7 @@ def test_damage_that_does_not_end_is_reported(pty: Simulator) -> None:
 
 
 def test_silence_is_reported(pty: Simulator) -> None:
-    """Asked once: a late answer to the first request would pass for one to the second."""
+    """Requested once: a late answer to the first request would pass for one to the second."""
     pty.faults.silent = 1
     with connect(options(pty.port)) as terminal:
         with pytest.raises(TerminalUnavailable, match=r"device 1 does not answer within 0.4 s"):
@@ -274,7 +274,7 @@ def test_lost_answer_to_an_acknowledgement_is_not_requested_again(pty: Simulator
 
 
 def test_echo_of_two_wires_is_no_answer(pty: Simulator) -> None:
-    """What was said comes back in front of the answer."""
+    """The echo of the request comes in front of the answer."""
     pty.faults.echo = True
     with connect(options(pty.port)) as terminal:
         assert list(terminal.read().records) == only(pty).records()
@@ -362,7 +362,7 @@ def test_answers_that_make_no_sense(pty: Simulator, command: int, data: bytes) -
     ],
 )
 def test_what_is_no_port(port: str, reported: str) -> None:
-    """It is said what would be right."""
+    """The error states what would be right."""
     with pytest.raises(ValidationError, match=reported):
         options(port)
 

@@ -66,7 +66,7 @@ def test_a_conversation_does_not_outlive_its_line(simulator: Simulator) -> None:
 
 
 def test_listening_ends_with_the_line(simulator: Simulator) -> None:
-    """Nobody waits for punches on a line that is gone."""
+    """No caller waits for punches on a line that is gone."""
     threading.Timer(0.1, simulator.unplug).start()
     with pytest.raises(TerminalUnavailable, match="lost"), connect(options(simulator.port)) as terminal:
         list(terminal.events(30))
@@ -106,7 +106,7 @@ def test_a_closed_address_is_unavailable() -> None:
 
 
 def test_turnaround_is_kept(pty: Simulator) -> None:
-    """A terminal on RS-485 is given time to turn round: no request comes sooner after what was heard last."""
+    """A terminal on RS-485 is given time to turn round: no request is sent sooner after what was received last."""
     gaps: list[float] = []
     received = [0.0]
     usual = only(pty).answer
@@ -195,7 +195,7 @@ def test_one_line_under_two_names(pty: Simulator) -> None:
 
 
 def test_an_unknown_terminal_tells_its_number(pty: Simulator) -> None:
-    """Only where somebody has nothing but a port, and only that is asked of all devices at once."""
+    """Only where nothing but a port is known, and only this request goes to all devices at once."""
     only(pty).device_id = 4711
     pty.terminals = {4711: only(pty)}
     with connect(DRIVER.at(pty.port)) as terminal:  # type: ignore[misc,arg-type]  # the driver of this file has one
@@ -213,7 +213,7 @@ def test_several_unknown_terminals_spoil_each_others_answer() -> None:
 
 @contextmanager
 def bare_line() -> Iterator[tuple[Line, int]]:
-    """Open a line on a pseudo terminal that nobody answers on; give its other end."""
+    """Open a line on a pseudo terminal without a device; give its other end."""
     ours, theirs = os.openpty()
     tty.setraw(theirs)
     try:
@@ -243,7 +243,7 @@ def test_no_other_command_leaves() -> None:
 
 
 def test_nothing_but_counted_marks_is_cleared() -> None:
-    """Type 0 would delete every record, type 1 would forget punches that nobody has read."""
+    """Type 0 would delete every record, type 1 would forget unread punches."""
     assert {2} == CLEARABLE
     with bare_line() as (line, other_end):
         for data in (*(bytes((kind, 0, 0, 25)) for kind in range(256) if kind != 2), b"", b"\x02", b"\x02\0"):

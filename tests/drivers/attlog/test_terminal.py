@@ -74,7 +74,7 @@ def test_dates_that_can_be_read_in_two_ways(tmp_path: Path) -> None:
 
 
 def test_a_file_that_changes_or_goes(tmp_path: Path) -> None:
-    """What was surveyed is what is read, or it is said."""
+    """What was surveyed is what is read, or the difference is an error."""
     path = tmp_path / "1_attlog.dat"
     path.write_bytes(lines(10))
     export = survey_export(path)
@@ -306,7 +306,7 @@ def test_a_file_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_folder_of_very_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some are looked at, and that there are more is said."""
+    """Some are examined, and that there are more is reported."""
     monkeypatch.setattr(safe_files, "MAX_NAMES", 5)
     for number in range(9):
         (tmp_path / f"{number}_attlog.dat").write_bytes(LINE)
@@ -316,7 +316,7 @@ def test_a_folder_of_very_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_waiting_for_files_to_settle_can_be_left(tmp_path: Path) -> None:
-    """Whoever waits hears of it, and need not wait any longer."""
+    """The caller that waits is informed, and need not wait any longer."""
     (tmp_path / "1_attlog.dat").write_bytes(LINE)
     assert next(folder(tmp_path, settle="10m").deliveries(0.0)) == Settling()
 
@@ -342,7 +342,7 @@ def test_one_odd_line_does_not_make_a_file_another_terminals(tmp_path: Path) -> 
 
 
 def test_what_is_not_read_is_always_named(tmp_path: Path) -> None:
-    """With a reason: of another terminal, of nobody, not to be opened, in another folder, under another name."""
+    """With a reason: of another terminal, of none, not to be opened, in another folder, under another name."""
     (tmp_path / "2_attlog.dat").write_bytes(LINE.replace(b"\t1\t0\t1", b"\t2\t0\t1"))
     (tmp_path / "7_attlog.dat").write_bytes(LINE)
     (tmp_path / "september_attlog.dat").write_bytes(LINE.replace(b"\t1\t0\t1", b"\t3\t0\t1"))

@@ -339,7 +339,7 @@ def test_in_and_out_beside_words_for_work() -> None:
 
 
 def test_numbers_of_people_that_are_no_pin_are_left_out() -> None:
-    """A NIP tells the date of birth."""
+    """A NIP contains the date of birth."""
     (entry,) = table("AC-No.|NIP|Name|Time|State\n7|198001012005011001|SITI|2026-09-04 07:30:00|C/In\n")
     assert entry.record.raw == b"7\t\t\t2026-09-04 07:30:00\tC/In"
 

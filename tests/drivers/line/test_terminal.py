@@ -48,12 +48,12 @@ def settled(opened: LineTerminal, timeout_s: float) -> Iterator[LineEvent]:
 
 
 def received(opened: LineTerminal, count: int) -> list[LineEvent]:
-    """Return the next ``count`` things that are said."""
+    """Return the next ``count`` deliveries."""
     return list(islice(settled(opened, 20.0), count))
 
 
 def collect(opened: LineTerminal, rest: list[LineEvent]) -> None:
-    """Add what is said until the line is lost."""
+    """Add what is received until the line is lost."""
     for item in settled(opened, 20.0):
         rest.append(item)  # noqa: PERF402 - what came before the line was lost counts
 

@@ -40,7 +40,7 @@ class Strict:
         return self._cutter.missing
 
     def feed(self, data: bytes) -> Iterator[object]:
-        """Give what is said; UnreadableError at what is not, and ever after."""
+        """Give what is readable; UnreadableError at what is not, and ever after."""
         for message in self._cutter.feed(data):
             event = GRAMMAR.read(message)
             self._stopped |= isinstance(event, BadRecord)
@@ -73,7 +73,7 @@ def test_eight_ways(framing: Framing, kind: Checksum) -> None:
 
 
 def test_punch() -> None:
-    """Everything as it was said."""
+    """Everything as it was sent."""
     ((raw, value),) = parsed("stx", "crc16", TEXT)
     assert isinstance(value, RawPunch)
     assert (value.pin, str(value.local_time), value.state, value.verify) == ("1001", "2026-09-04 07:30:00", 0, 1)

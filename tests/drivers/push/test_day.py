@@ -16,7 +16,7 @@ BAD = b"12\t2026-02-31 07:00:00\t0\t1\nno tabs\n\t2026-11-30 07:00:00\t0\t1\n7\t
 
 
 class Day:
-    """The terminal: it punches, loses replies, uploads what nobody requested, and executes commands."""
+    """The terminal: it punches, loses replies, uploads what was not requested, and executes commands."""
 
     def __init__(self) -> None:
         self.gateway = Conversation()
@@ -73,7 +73,7 @@ class Day:
             self.upload([line])
 
     def enrol(self) -> None:
-        """Upload what nobody requested."""
+        """Upload what was not requested."""
         self.upload([b"USER PIN=7\tName=Siti\n", b"FP PIN=7\tTMP=Ts9S\n"], "table=OPERLOG&OpStamp=9999")
         assert self.gateway.text("fdata?table=ATTPHOTO", b"PIN=../../x.jpg\nCMD=uploadphoto\x00\xff") == "OK"
         assert self.gateway.text("cdata?table=RemoteAtt&PIN=7") == "OK"

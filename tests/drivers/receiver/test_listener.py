@@ -1,4 +1,4 @@
-"""The receiver over real sockets: what terminals send, what they must get, and what nobody can take from the others."""
+"""The receiver over real sockets: what terminals send, what they must get, and what no caller takes from others."""
 
 import os
 import random

@@ -110,7 +110,7 @@ def test_port_4370_answers_what_is_small_and_the_web_service_the_log(simulator: 
 
 @pytest.mark.parametrize("firmware", FIRMWARES)
 def test_the_web_service_alone(firmware: Firmware) -> None:
-    """Its clock, its log and no count; the serial number is that of the configuration, and nothing is heard live."""
+    """Its clock, its log, no count and no live events; the serial number is that of the configuration."""
     with shut(firmware) as simulator:
         with DRIVER.connect(options(simulator)) as visited:
             assert isinstance(visited, Logged)
@@ -126,7 +126,7 @@ def test_the_web_service_alone(firmware: Firmware) -> None:
 
 
 def test_an_empty_log() -> None:
-    """Said by the service, and by the count where there is one: no record, and no error."""
+    """Reported by the service, and by the count where there is one: no record, and no error."""
     empty = build(records=0, now=lambda: NOON)
     with Simulator(empty) as simulator:
         reading, records = read(options(simulator))

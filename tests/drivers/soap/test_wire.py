@@ -2,10 +2,11 @@
 
 from datetime import datetime
 from hashlib import sha256
+from itertools import chain
 
 import pytest
 
-from drivers.base import BadRecord, RawPunch
+from drivers.base import BadRecord, RawPunch, Record
 from drivers.soap import wire
 from drivers.soap.wire import HttpReply, RowReader, WireError
 from tests.drivers.soap.answers import CLOSING, HEAD, NO_DATA, OPENING, answer, read, reasons, received, row
@@ -163,6 +164,24 @@ def test_a_row_of_any_length_costs_itself(step: int, others: int, *, ended: bool
     whole = long if ended else long + (b"\r\n" if others else b"\r\n" + CLOSING)
     assert (bad.size, bad.sha256) == (len(whole), sha256(whole).hexdigest())
     assert reader.is_whole
+
+
+@pytest.mark.parametrize("between", [0, 3000, 9000])
+@pytest.mark.parametrize("before", [0, 60, 5000])
+def test_bytes_outside_of_rows_are_one_bad_record_however_they_arrive(before: int, between: int) -> None:
+    """From the first tag of a punch to the next row: otherwise each reading would set others aside."""
+    odd = b"y" * before + b"<PIN>7</PIN>" + b"x" * between + b"<DateTime>z" + b"<PIN>8</PIN>" + b"x" * between
+    body = answer(row("1", MOMENT), odd, row("2", MOMENT))
+
+    def cut(step: int) -> list[Record]:
+        reader = RowReader("GetAttLog")
+        pieces = [reader.feed(body[at : at + step]) for at in range(0, len(body), step)]
+        return [*wire.records([*chain.from_iterable(pieces), *reader.close()])]
+
+    whole = cut(len(body))
+    assert [type(record) for record in whole] == [RawPunch, BadRecord, RawPunch]
+    for step in (7, 100, 1000, 4096, 5000):
+        assert cut(step) == whole
 
 
 def test_without_its_closing_tag_an_answer_is_not_whole() -> None:

@@ -1,4 +1,4 @@
-"""The driver behind a real receiver: who is answered what, and what nobody can take from the others."""
+"""The driver behind a real receiver: who is answered what, and what no caller can take from the others."""
 
 import threading
 from collections.abc import Iterator
@@ -159,7 +159,7 @@ def test_a_slow_post_is_ended_and_harms_no_other(tmp_path: Path) -> None:
 
 
 def test_several_posts_of_one_app_may_be_under_way(tmp_path: Path) -> None:
-    """An app has many users: four at once wait for the ledger, and nobody's post ends another's."""
+    """An app has many users: four at once wait for the ledger, and no post ends another."""
     with working(tmp_path, Limits(hold_s=60.0)) as gateway:
         gateway.holds.clear()
         answers: list[tuple[int, Any]] = []

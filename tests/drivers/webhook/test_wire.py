@@ -164,7 +164,7 @@ def test_a_nip_is_taken_only_where_it_is_allowed() -> None:
 
 
 def test_a_key_twice_costs_its_record_where_it_counts() -> None:
-    """Which of two PINs is meant nobody can know; which of two names does not matter."""
+    """Which of two PINs is meant is unknown; which of two names does not matter."""
     pin, name, good = (
         b'{"pin": "1", "pin": "2", "at": "2026-11-30T07:01:02"}',
         b'{"pin": "3", "name": "a", "name": "b", "at": "2026-11-30T07:01:02"}',

@@ -108,7 +108,7 @@ def saying(answer: bytes) -> Behaviour:
 
 
 def hanging_up(connection: socket.socket) -> None:
-    """Do nothing, whereupon the connection is closed, as a terminal does that talks to somebody else."""
+    """Do nothing, whereupon the connection is closed, as a terminal does that is in another conversation."""
 
 
 def mute(connection: socket.socket) -> None:

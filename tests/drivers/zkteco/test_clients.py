@@ -1,7 +1,7 @@
 """pyzk as its users use it: a client that others wrote, and many terminals have answered, against the simulator.
 
 Where the two disagree it is pyzk 0.9 that errs, in ways that are known from real terminals. Each is shown here beside
-what our driver makes of the same terminal, so that nobody takes the simulator for wrong, or pyzk alone for enough.
+what our driver makes of the same terminal, so that neither the simulator is taken for wrong, nor pyzk alone for enough.
 """
 
 import importlib
@@ -181,7 +181,7 @@ def test_cannot_clear_the_log(pyzk: Connect, library: ModuleType) -> None:
 
 
 def test_two_events_in_one_segment_end_its_live_capture(pyzk: Connect) -> None:
-    """It takes off the first header only: what follows the first event is no event to it. Our driver tells of both."""
+    """It takes off the first header only: what follows the first event is no event to it. Our driver yields both."""
     terminal = build(people=10, records=10, now=frozen)
     with Simulator(terminal) as simulator:
         client = pyzk(simulator)
@@ -238,12 +238,12 @@ def test_one_impossible_date_loses_its_whole_log(pyzk: Connect) -> None:
 def test_punch_between_count_and_log_invents_a_record(pyzk: Connect) -> None:
     """It divides the size of the log by a count that is older, and reads rows of a width that is not theirs.
 
-    Two people punch while it asks: it reports one record, of nobody, on a day before the terminal was made. Our driver
-    asks for the count again.
+    Two people punch in between: it reports one record, of no person, on a day before the terminal was made. Our driver
+    requests the count again.
     """
 
     class Busy(SimulatedTerminal):
-        """Somebody puts a finger on it each time it has been asked how many records it holds, twice."""
+        """A finger is put on it after each of the first two requests for its count of records."""
 
         @property
         def count(self) -> int:
@@ -285,7 +285,7 @@ def test_records_of_49_bytes_are_read_as_40(pyzk: Connect) -> None:
 
 
 def test_person_who_is_not_enrolled_any_more_gets_a_pin_from_it(pyzk: Connect) -> None:
-    """It takes the terminal's internal number for a PIN, perhaps somebody else's. Our driver says the number is one."""
+    """It takes the terminal's internal number for a PIN, perhaps another person's. Our driver reports a number."""
     terminal = SimulatedTerminal(layout="8", users={1: "7", 2: "8", 7: "1001"}, now=frozen)
     terminal.append("1001", END)
     del terminal.users[7]

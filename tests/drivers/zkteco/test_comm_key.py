@@ -1,4 +1,4 @@
-"""What the communication key is worth: whoever hears one exchange has it (docs/guarantees.md, docs/install.md)."""
+"""What the communication key is worth: whoever records one exchange has it (docs/guarantees.md, docs/install.md)."""
 
 import struct
 
@@ -10,7 +10,7 @@ LARGEST = 999_999
 
 
 def keys_of(proof: bytes, session: int) -> set[int]:
-    """Return the keys that explain what was heard, without any other knowledge."""
+    """Return the keys that explain what was recorded, without any other knowledge."""
     tick = proof[2]
     b1, b2, b3 = proof[3] ^ tick, proof[0] ^ tick, proof[1] ^ tick
     found = set()

@@ -101,7 +101,7 @@ def test_terminals_tell_who_they_are_and_are_left_as_found(stack: ExitStack, por
 
 @pytest.mark.parametrize("firmware", [SECURE, wire.SECURE_MAGIC + bytes(12)], ids=["6001", "magic"])
 def test_other_devices_on_the_same_port_are_recognised(stack: ExitStack, port: int, firmware: bytes) -> None:
-    """A panel, secure firmware, a web server, somebody who hangs up: each is named, none stops the search."""
+    """A panel, secure firmware, a web server, a peer that disconnects: each is named, none stops the search."""
     stack.enter_context(listening(host(1), port, saying(PANEL)))
     stack.enter_context(listening(host(2), port, saying(firmware)))
     stack.enter_context(listening(host(3), port, saying(b"HTTP/1.1 400 Bad Request\r\n\r\n")))
@@ -147,7 +147,7 @@ def test_terminal_with_a_key(stack: ExitStack, port: int, tmp_path: Path) -> Non
 
 
 def test_terminal_that_speaks_udp_only(stack: ExitStack, port: int, tmp_path: Path) -> None:
-    """It is asked over UDP because TCP opens nothing there: refused, or never answered."""
+    """It is tried over UDP because TCP opens nothing there: refused, or never answered."""
     key_file = tmp_path / "key"
     key_file.write_text("77")
     refusing, dropping = SimulatedTerminal(serial="REFUSES", comm_key=77), SimulatedTerminal(serial="DROPS")
@@ -163,7 +163,7 @@ def test_terminal_that_speaks_udp_only(stack: ExitStack, port: int, tmp_path: Pa
 
 
 def test_terminal_that_serves_tcp_is_not_bothered_over_udp(stack: ExitStack, port: int) -> None:
-    """Who opened a connection and then broke off holds a conversation with somebody else: no second attempt."""
+    """A terminal that accepts a connection and closes it is in another conversation: no second attempt."""
     datagrams = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
     datagrams.bind((host(1), port))
     datagrams.setblocking(False)
@@ -269,7 +269,7 @@ def test_attempts_keep_their_distance(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_stopped_search_closes_its_conversations_and_keeps_its_results(stack: ExitStack, port: int) -> None:
-    """Whoever is in a conversation gets its farewell and is reported; nobody else is asked."""
+    """An open conversation is closed properly and reported; no other address is tried."""
     terminal = SimulatedTerminal()
     search = searching(port, *range(1, 200), rate=50.0)
 

@@ -312,7 +312,7 @@ def test_bad_dates_are_bad_in_every_layout(layout: str) -> None:
 
 
 def test_a_record_loses_its_pin() -> None:
-    """What is left has a date and nobody."""
+    """What is left has a date and no person."""
     terminal = a_terminal()
     terminal.faults.switch_on("bad-pin")
     *_, bad = terminal.records()
@@ -405,7 +405,7 @@ def test_records_are_read_by_time() -> None:
 
 
 def test_old_terminals_and_some_firmware_do_not_read_by_time() -> None:
-    """Records of 8 and 16 bytes come from terminals that never heard of it."""
+    """Records of 8 and 16 bytes come from terminals that do not know it."""
     (answer,) = between(a_terminal(layout="16"), NOON, NOON)
     assert answer.command == wire.CMD_ACK_ERROR
     terminal = a_terminal()
@@ -578,7 +578,7 @@ def test_packets_are_split_and_joined() -> None:
 
 @pytest.mark.parametrize("offset", range(1, 45))
 def test_a_stream_may_be_split_at_every_offset(offset: int) -> None:
-    """What the driver hears does not depend on where segments end."""
+    """What the driver receives does not depend on where segments end."""
     terminal = a_terminal(3)
     terminal.faults.switch_on(f"split={offset}")
     with Simulator(terminal) as simulator:
@@ -683,7 +683,7 @@ def listened() -> Iterator[tuple[SimulatedTerminal, Simulator, ZktecoTerminal]]:
 
 
 def test_a_restart_drops_every_connection(listened: tuple[SimulatedTerminal, Simulator, ZktecoTerminal]) -> None:
-    """Who listens hears of it at once."""
+    """A registered connection receives it at once."""
     terminal, _, visitor = listened
     terminal.faults.switch_on("reboot")
     with pytest.raises(DriverError, match=r"closed the connection|reset"):
@@ -692,7 +692,7 @@ def test_a_restart_drops_every_connection(listened: tuple[SimulatedTerminal, Sim
 
 
 def test_a_power_cut_sends_nothing(listened: tuple[SimulatedTerminal, Simulator, ZktecoTerminal]) -> None:
-    """Who listens hears nothing, who asks gets no answer; back again, the terminal has forgotten everybody."""
+    """No event is sent and no request answered; back again, the terminal has forgotten every connection."""
     terminal, simulator, visitor = listened
     terminal.faults.switch_on("power-cut")
     terminal.punch("1001")

@@ -71,7 +71,7 @@ def punches(body: bytes, layout: str) -> list[tuple[str | None, int | None, str,
 
 
 def test_a_record_of_40_bytes() -> None:
-    """A TFT terminal's record reads as its owner described it; its first two bytes are nobody's identity."""
+    """A TFT terminal's record reads as its owner described it; its first two bytes are no identity."""
     assert punches(vectors.Z28_RECORD_40, "40") == [("999111333", None, "2018-06-25 17:50:35", 0, 1, "0")]
 
 
@@ -187,7 +187,7 @@ def test_pin_fields(field: bytes, pin: str | None) -> None:
 
 
 def test_an_empty_pin_is_a_bad_record() -> None:
-    """A record without a PIN is nobody's punch."""
+    """A record without a PIN is no punch."""
     raw = record("40", pin="")
     (bad,) = layouts.Records(raw, layouts.LAYOUTS["40"])
     assert isinstance(bad, BadRecord)

@@ -54,7 +54,7 @@ def read_all(conversation: Conversation, session: int) -> bytes:
 
 @pytest.mark.parametrize(("question", "answer"), [("Z1", "Z2"), ("Z3", "Z4")])
 def test_captured_options_are_reproduced(question: str, answer: str) -> None:
-    """Asked what a ZEM760 was asked, the simulator answers byte for byte what that terminal answered."""
+    """To the requests that a ZEM760 got, the simulator answers byte for byte what that terminal answered."""
     conversation, _ = connected(SimulatedTerminal(platform="ZEM760_TFT", session=0x8DF3))
     (answered,) = conversation.answer(BY_NAME[question].packet)
     assert answered.to_tcp() == BY_NAME[answer].raw
@@ -429,7 +429,7 @@ def test_bad_records_can_be_put_into_the_log() -> None:
 
 
 def test_a_number_may_go_to_another_person() -> None:
-    """When somebody is deleted, the freed internal number is given to the next who comes."""
+    """When a user is deleted, the freed internal number is given to the next new one."""
     terminal = SimulatedTerminal(layout="8")
     assert [terminal.enrol(pin) for pin in ("1001", "1002", "1001")] == [1, 2, 1]
     del terminal.users[1]
@@ -514,7 +514,7 @@ class Client:
 
 @pytest.mark.parametrize("udp", [False, True], ids=["TCP", "UDP"])
 def test_events_cross_the_wire_in_order(udp: bool) -> None:
-    """Fifty people at once: fifty events, in the order of the log, to the one who asked and to nobody else."""
+    """Fifty people at once: fifty events, in the order of the log, to the one connection that registered for them."""
     with Simulator(build(people=50)) as simulator, Client(simulator, udp=udp) as reported, Client(simulator) as other:
         reported.query(wire.CMD_CONNECT)
         other.query(wire.CMD_CONNECT)
@@ -547,7 +547,7 @@ def test_a_client_with_another_protocol_is_disconnected(noise: bytes) -> None:
 
 
 def test_noise_in_a_datagram_is_ignored() -> None:
-    """A datagram that is no packet gets no answer and harms nobody."""
+    """A datagram that is no packet gets no answer and does no harm."""
     with Simulator(SimulatedTerminal()) as simulator, Client(simulator, udp=True) as client:
         client.send(b"\x01\x02\x03")
         assert client.query(wire.CMD_CONNECT, reply=5).reply == 5
@@ -724,7 +724,7 @@ EXPORT = (
 
 
 def test_an_office_replays_its_own_file(tmp_path: Path) -> None:
-    """A terminal built from a file serves its punches in their order, and nobody else's."""
+    """A terminal built from a file serves its punches in their order, and no others."""
     path = tmp_path / "1_attlog.dat"
     path.write_bytes(EXPORT)
     terminal = build(attlog=path, records=500, people=10)

@@ -155,7 +155,7 @@ def test_punches_between_two_chunks_are_received_and_harm_nothing(udp: bool) -> 
                 zk.read_clock()
         received += [event.pin for event in islice(zk.events(5), ROWS // 1000 - 1 - len(received))]  # type: ignore[union-attr]
     assert body == log()
-    # Before the first question for events nobody is told of any.
+    # Before the first registration for events none are sent.
     assert received == [str(5000 + number) for number in range(1, ROWS // 1000)]
 
 
@@ -232,7 +232,7 @@ def test_a_terminal_that_hangs_up_in_the_middle_leaves_what_has_come() -> None:
     ids=["one", "4 GiB", "zero, 8", "zero, all", "half a count"],
 )
 def test_a_count_of_bytes_that_cannot_be_is_refused(prefix: int, size: int) -> None:
-    """More than there are, or none in a buffer full of them: nothing is read, and nobody takes the log for empty."""
+    """More than there are, or none in a buffer full of them: nothing is read, and the log is not taken for empty."""
     buffer = (struct.pack("<I", prefix) + log())[:size]
     for answer in ([prepared(size)], [Answer(wire.CMD_DATA, buffer)]):
         with (
@@ -281,7 +281,7 @@ def beginning(buffer: bytes) -> Dynamic:
 
 @pytest.mark.parametrize("start", [0, ROWS - 10])
 def test_a_long_log_that_only_comes_from_its_beginning_is_fetched_at_once(start: int) -> None:
-    """What is handed out is what the reading says, and the terminal is asked three times, not for ever."""
+    """What is handed out is what the reading says, and the request is sent three times, not for ever."""
     buffer = framed(log())
     with visited(
         step(wire.CMD_GET_FREE_SIZES, sizes(ROWS)),

@@ -213,7 +213,7 @@ def test_a_terminal_without_sizes_is_read_nevertheless(count: int) -> None:
 
 
 def test_the_terminal_is_what_the_interfaces_ask_for() -> None:
-    """A ZKTeco terminal keeps a log, finds records by date, has people enrolled, tells of punches, can be set."""
+    """A ZKTeco terminal keeps a log, finds records by date, has people enrolled, sends punches, can be set."""
     with talking(simulated()) as (zk, _):
         assert all(isinstance(zk, interface) for interface in (Logged, Ranged, Enrolled, Live, SettableClock))
 
@@ -305,7 +305,7 @@ def test_a_tail_is_read_from_the_requested_position(layout: str, udp: bool, star
 @every_transport
 @pytest.mark.parametrize("start", STARTS.values(), ids=STARTS)
 def test_a_tail_without_a_known_layout_begins_at_its_start(layout: str, udp: bool, start: int) -> None:
-    """The count tells the layout except between the two of 8 bytes: there the whole log is read to be sure."""
+    """The count proves the layout except between the two of 8 bytes: there the whole log is read to be sure."""
     with talking(simulated(layout, 1000), udp=udp) as (zk, simulator):
         reading = zk.read(start)
         assert reading.start == (0 if layout.startswith("8") else start)
@@ -404,7 +404,7 @@ def test_a_tail_that_reads_like_nothing_is_read_whole() -> None:
     ("count", "pinned"), [(0, True), (1, False), (2, True), (39, False), (1000, True), (1000, False)]
 )
 def test_a_punch_between_the_count_and_the_reading_appears(layout: str, udp: bool, count: int, pinned: bool) -> None:
-    """What was added after the count is delivered, and nothing that nobody did."""
+    """What was added after the count is delivered, and nothing else."""
     with talking(simulated(layout, count), udp=udp) as (zk, simulator):
         assert zk.sizes().records == count
         simulator.terminal.append("1001", NOON, state=1)
@@ -549,7 +549,7 @@ def test_a_terminal_that_prepares_nothing_is_read_without_a_buffer(layout: str, 
 
 @either_transport
 def test_a_terminal_without_sizes_is_read_without_a_buffer_first(udp: bool) -> None:
-    """Those that answer four bytes prepare nothing; how the records read tells their layout."""
+    """Those that answer four bytes prepare nothing; how the records read proves their layout."""
     body = log("22", 40)
     with visited(NO_SIZES, step(DIRECT, *transfer(struct.pack("<I", len(body)) + body, 1008)), udp=udp) as (zk, _):
         reading = zk.read()
@@ -715,7 +715,7 @@ def test_a_log_that_does_not_fit_the_layout_configured_is_refused(layout: str, c
 
 @pytest.mark.parametrize("written", [8, 16, 22, 40, 49, "8", "8-ma300"])
 def test_a_layout_may_be_written_as_a_number(written: Any) -> None:
-    """YAML takes 40 for a number, and nobody should need to know."""
+    """YAML takes 40 for a number; both forms are accepted."""
     assert options(1, layout=written).layout == str(written)
 
 
@@ -745,7 +745,7 @@ def ranged(*answers: Answer | Dynamic, reads: bytes | None = None) -> list[Step]
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("rows", [1, 10, 900])
 def test_records_can_be_read_by_their_dates(layout: str, rows: int) -> None:
-    """The question is the one the vendor's library asks; what comes is decoded like any log."""
+    """The request is the one of the vendor's library; its answer is decoded like any log."""
     body = log(layout, rows)
     buffer = struct.pack("<I", len(body)) + body
     small = len(buffer) <= SMALL
@@ -777,7 +777,7 @@ UNUSABLE = {
 
 @pytest.mark.parametrize("answer", UNUSABLE.values(), ids=UNUSABLE)
 def test_an_unusable_answer_about_dates_is_none(answer: Answer) -> None:
-    """A terminal that answers something else than was asked is not believed; the conversation goes on."""
+    """A terminal that answers something else than was requested is not believed; the conversation goes on."""
     january = datetime(2026, 1, 1), datetime(2026, 1, 31)  # noqa: DTZ001 - wall clock
     with visited(*ranged(answer), step(wire.CMD_GET_FREE_SIZES, sizes(3))) as (zk, _):
         assert zk.between(*january, None) is None
@@ -821,7 +821,7 @@ def test_the_clock_can_be_set(udp: bool) -> None:
 
 @pytest.mark.parametrize("refreshed", [OK, Answer(wire.CMD_ACK_ERROR), Answer(wire.CMD_UNKNOWN)])
 def test_a_clock_is_set_although_the_terminal_has_no_refresh(refreshed: Answer) -> None:
-    """What counts is whether it took, and that is read back by whoever asked."""
+    """What counts is whether it took, and the caller reads that back."""
     with visited(step(wire.CMD_SET_TIME, OK), step(wire.CMD_REFRESHDATA, refreshed)) as (zk, peer):
         zk.set_clock(NOON)
         assert peer.commands[-2:] == [wire.CMD_SET_TIME, wire.CMD_REFRESHDATA]
@@ -829,7 +829,7 @@ def test_a_clock_is_set_although_the_terminal_has_no_refresh(refreshed: Answer) 
 
 
 def test_a_terminal_that_will_not_have_its_clock_set_refuses() -> None:
-    """A person must do it; the terminal hears nothing more of it."""
+    """A person must do it; nothing more of it is sent to the terminal."""
     with visited(step(wire.CMD_SET_TIME, Answer(wire.CMD_ACK_ERROR))) as (zk, peer):
         with pytest.raises(TerminalRefused, match="in its menu"):
             zk.set_clock(NOON)
@@ -860,7 +860,7 @@ def test_internal_numbers_are_resolved(layout: str, udp: bool, people: int) -> N
 
 
 def test_a_user_table_that_is_refused_is_not_an_empty_one() -> None:
-    """Nobody loses his PIN because a terminal would not send its user table."""
+    """No punch loses its PIN because a terminal would not send its user table."""
     with (
         pytest.raises(ProtocolError, match="refused to send it"),
         visited(
@@ -1173,7 +1173,7 @@ def test_events_within_a_transfer_are_kept() -> None:
 
 @either_transport
 def test_a_rush_while_the_log_is_read_is_received_and_leaves_the_reading_intact(udp: bool) -> None:
-    """People do not wait while 100,000 records are read: each is heard, and the reading is the log as it was."""
+    """People do not wait while 100,000 records are read: each punch is received, the reading is the log as it was."""
     with talking(simulated(count=100_000), udp=udp) as (zk, simulator):
         list(zk.events(0))
         done = threading.Event()
@@ -1251,7 +1251,7 @@ def test_a_whole_conversation_sends_nothing_forbidden(layout: str, udp: bool) ->
 
 
 def test_a_terminal_left_disabled_is_enabled() -> None:
-    """Somebody else's program died in the middle: people get in again."""
+    """Another program died in the middle: people get in again."""
     terminal = simulated()
     terminal.enabled = False
     with talking(terminal):

@@ -77,7 +77,7 @@ BAD_BEGINNINGS: dict[str, tuple[bytes, type[DriverError]]] = {
 
 
 def whole_conversation(key: Path | None = None) -> list[tuple[str, Step]]:
-    """Return the lines of a conversation that asks everything once, and what each stage is called."""
+    """Return the lines of a conversation with each request once, and what each stage is called."""
     data = wire.encode_sizes(records=100, capacity=1000, users=1)
     opening = [("connect", step(wire.CMD_CONNECT, OK))]
     if key:
@@ -257,7 +257,7 @@ def test_a_terminal_that_falls_silent_is_given_up_in_time(stage: str, udp: bool,
 
 @either_transport
 def test_a_long_goodbye_to_a_silent_terminal_is_short(udp: bool) -> None:
-    """Events called off, buffer given back, conversation ended: all of it said, little of it waited for."""
+    """Events called off, buffer given back, conversation ended: all of it sent, little of it waited for."""
     limits = {"timeout_s": 60.0, "bulk_timeout_s": 1.2}
     script = [*HANDSHAKE, step(wire.CMD_REG_EVENT, OK), step(wire.CMD_GET_FREE_SIZES, sizes(100))]
     silent = [step(wire.CMD_PREPARE_BUFFER, prepared(len(BUFFER))), step(wire.CMD_READ_BUFFER)]
@@ -334,7 +334,7 @@ def test_a_transfer_byte_by_byte_is_given_up_at_its_time() -> None:
 
 
 def test_a_flood_of_events_does_not_postpone_the_deadline() -> None:
-    """A terminal that tells of punches without end and never answers is given up all the same."""
+    """A terminal that sends punches without end and never answers is given up all the same."""
     event = Answer(wire.CMD_REG_EVENT, wire.encode_event(32, pin="1", uid=1, moment=NOON, state=0, verify=1), 1, 0)
     begun = time.monotonic()
 
@@ -348,7 +348,7 @@ def test_a_flood_of_events_does_not_postpone_the_deadline() -> None:
 
 
 def test_events_of_any_length_take_little_memory() -> None:
-    """What a terminal tells unasked, while it owes an answer, is kept as far as it can be a punch."""
+    """What a terminal sends without a request, while it owes an answer, is kept as far as it can be a punch."""
     long = Answer(wire.CMD_REG_EVENT, bytes(500_000), wire.EF_ATTLOG, 0)
     tracemalloc.start()
     try:
@@ -393,12 +393,12 @@ def test_small_questions_do_not_wait_as_long_as_bulk_ones() -> None:
         assert ask_everything(terminal) == BODY
 
 
-# --- nobody there -------------------------------------------------------------------------------------------------
+# --- no terminal -------------------------------------------------------------------------------------------------
 
 
 @contextmanager
 def unused_port(kind: socket.SocketKind) -> Iterator[int]:
-    """Hold a port at which nobody listens."""
+    """Hold a closed port."""
     with socket.socket(socket.AF_INET, kind) as held:
         held.bind(("127.0.0.1", 0))
         port = held.getsockname()[1]
@@ -551,7 +551,7 @@ def preparing(*answers: Action | Dynamic) -> list[Step]:
 
 
 def unprepared(*answers: Action | Dynamic) -> list[Step]:
-    """Return a script in which the log cannot be prepared, and is answered with ``answers`` when asked without."""
+    """Return a script in which the log cannot be prepared, and is answered with ``answers`` without a buffer."""
     return [*preparing(Answer(wire.CMD_UNKNOWN)), step(wire.CMD_ATTLOG_RRQ, *answers)]
 
 
@@ -587,21 +587,21 @@ BROKEN = {
 
 @pytest.mark.parametrize("script", BROKEN.values(), ids=BROKEN)
 def test_what_the_protocol_does_not_allow_is_a_protocol_error(script: list[Step]) -> None:
-    """Announcements, lengths and codes that cannot be right end the visit with what was said last."""
+    """Announcements, lengths and codes that cannot be right end the visit with the last error."""
     with failing(ProtocolError, script) as (_, (exc,)):
         assert exc.capture is not None
         assert exc.capture.count("\n") >= 3
 
 
 def test_a_terminal_in_access_control_mode_refuses() -> None:
-    """4989 is said in plain words."""
+    """4989 is described in plain words."""
     with failing(TerminalRefused, preparing(Answer(4989))) as (_, (exc,)):
         assert "access-control mode" in str(exc)
 
 
 @pytest.mark.parametrize("stage", ["option", "clock", "sizes", "prepare", "chunk"])
 def test_a_terminal_that_has_forgotten_the_conversation_is_unavailable(stage: str) -> None:
-    """A terminal that restarted in between says "not authorised": begin anew, and nobody needs to act."""
+    """A terminal that restarted in between answers "not authorised": begin anew, without an action of a person."""
     script: list[Step] = []
     for name, line in whole_conversation():
         if name == stage:
@@ -812,7 +812,7 @@ def test_a_chunk_with_a_lost_datagram_is_requested_again(
     monkeypatch.setattr(under_pyzk, "DATAGRAM_GAP_S", 0.05)
     tries = [*[shuffled(*order)] * lost, serve(BUFFER)]
     if order == LOSSES["announcement"]:
-        tries = [serve(BUFFER)]  # nothing is lost with it: what was asked for is known
+        tries = [serve(BUFFER)]  # nothing is lost with it: the request is known
     script = [
         *(line for _, line in whole_conversation()[:-1]),
         *(step(wire.CMD_READ_BUFFER, answer) for answer in tries),
@@ -864,7 +864,7 @@ def test_on_a_stream_a_broken_transfer_is_not_requested_again() -> None:
         assert peer.commands.count(wire.CMD_READ_BUFFER) == 2
 
 
-# --- what may be said ---------------------------------------------------------------------------------------------
+# --- what may be sent ---------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -887,7 +887,7 @@ def say(transport: Transport, packet: Packet, *, udp: bool) -> None:
 
 
 def nothing_reached(transport: Transport, peer: ScriptedPeer, *, udp: bool) -> bool:
-    """Say something harmless; tell whether it was the first that the peer heard."""
+    """Send something harmless; return whether it was the first that the peer received."""
     say(transport, Packet(wire.CMD_CONNECT, 0, 0), udp=udp)
     transport.recv(1024)
     return peer.commands == [wire.CMD_CONNECT]
@@ -895,7 +895,7 @@ def nothing_reached(transport: Transport, peer: ScriptedPeer, *, udp: bool) -> b
 
 @either_transport
 def test_no_command_outside_the_allow_list_leaves(udp: bool) -> None:
-    """All other 65,000 are a RuntimeError, and the terminal hears nothing of them."""
+    """All other 65,000 are a RuntimeError, and nothing of them reaches the terminal."""
     with bare_transport(udp=udp) as (transport, peer):
         for command in range(0x10000):
             if command not in ALLOWED:
@@ -906,7 +906,7 @@ def test_no_command_outside_the_allow_list_leaves(udp: bool) -> None:
 
 @either_transport
 def test_no_table_but_log_and_users_can_be_prepared(udp: bool) -> None:
-    """Templates, the log of operations and photos are a RuntimeError, and the terminal hears nothing of them."""
+    """Templates, the log of operations and photos are a RuntimeError, and nothing of them reaches the terminal."""
     with bare_transport(udp=udp) as (transport, peer):
         requests = [
             *(
@@ -928,7 +928,7 @@ def test_no_table_but_log_and_users_can_be_prepared(udp: bool) -> None:
 @either_transport
 @pytest.mark.parametrize("data", [b"", b"\5\0", b"\5\0\0", b"\1\0\6", bytes(4), b"\1", b"\2"], ids=bytes.hex)
 def test_users_are_read_without_a_buffer_and_templates_are_not(udp: bool, data: bytes) -> None:
-    """With a user number and a finger the same command requests a template: a RuntimeError, and nothing is heard."""
+    """With a user number and a finger the same command requests a template: a RuntimeError, and nothing is sent."""
     with bare_transport(udp=udp) as (transport, peer):
         with pytest.raises(RuntimeError, match="no templates"):
             say(transport, Packet(wire.CMD_USERTEMP_RRQ, 0, 0, data), udp=udp)
@@ -1016,7 +1016,7 @@ def test_pyzk_is_given_our_socket_and_no_helper_of_its_own() -> None:
 
 
 def test_pyzk_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
-    """Whatever a terminal sends, standard output belongs to somebody else."""
+    """Whatever a terminal sends, nothing is written to standard output."""
     for script in BROKEN.values():
         with failing(ProtocolError, script):
             pass

@@ -240,7 +240,7 @@ def test_any_datagrams_give_a_value_or_a_driver_error() -> None:
 
 
 def test_cutting_changes_nothing() -> None:
-    """However a stream is cut into segments, what is heard is what was said."""
+    """However a stream is cut into segments, what is received is what was sent."""
     with Peer(udp=False) as peer:
         peer.plan = Plan(1000, [], [65536])
         whole = converse(peer.port)

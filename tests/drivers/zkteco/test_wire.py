@@ -304,7 +304,7 @@ def test_users_of_a_real_table_are_not_read_with_another_length(stride: int) -> 
 
 @pytest.mark.parametrize("stride", [28, 72, 120])
 def test_empty_user_slots_are_skipped(stride: int) -> None:
-    """Empty slots, fingers among the users, number 0 and users without a PIN give no mapping and hide nobody."""
+    """Empty slots, fingers among the users, number 0 and users without a PIN give no mapping and hide no user."""
     chance = random.Random(1)
     finger = struct.pack("<HB", 7, 0x31) + b"\xa5" * (stride - 3)
     no_pin = bytearray(user(stride, 8, 1, chance))
@@ -326,7 +326,7 @@ def test_two_users_of_one_number_are_no_two_people() -> None:
     ids=["empty slots", "ones", "no whole row", "no users", "number 0 only"],
 )
 def test_a_table_that_shows_no_users_is_refused(body: bytes) -> None:
-    """A wrong reading of it would give somebody's punches to somebody else."""
+    """A wrong reading of it would give one person's punches to another."""
     with pytest.raises(WireError, match="fit no user layout"):
         wire.decode_pins(body)
 

@@ -1,7 +1,7 @@
 """Packets of real terminals, as their owners published them, and a few that were computed.
 
 ``zk-protocol`` is adrobinoga's description of the protocol with its traces of a ZEM760 terminal; the others are named
-by project and issue. All bytes are facts about devices; nobody's text is repeated here. Captured without the top header
+by project and issue. All bytes are facts about devices; no text is repeated here. Captured without the top header
 of TCP, or as data alone, where the comment says so.
 """
 
@@ -29,7 +29,7 @@ def _bare(name: str, raw: str, packet: Packet) -> Vector:
     return Vector(name, TCP_MAGIC + struct.pack("<I", len(bare)) + bare, packet)
 
 
-# What a K40 sent for its log when asked without a buffer: 120 bytes that are no records, behind a right prefix.
+# What a K40 sent as its log without a buffer: 120 bytes that are no records, behind a right prefix.
 K40_BODY = bytes.fromhex(
     "40D835802F330100D5DC0100DF230100C9010200CB140100D1260200E50901004B4D0200C3FE0000B173020085F100006D99020047E40000"
     "29BF020061D90000A3E5020019D10000C70C030001CC00005F2C0300D802000018000000160000000A0000009A19000001340300F0020000"
@@ -87,7 +87,7 @@ CAPTURED = [
     ),
     _bare("Z12 an odd number of bytes", "D007296AF38D0A0009", Packet(2000, 0x8DF3, 10, b"\x09")),
     _vector("Z13 option asked", "5050827D 0C000000 0B0058EFC5C00500 7E4F5300", Packet(11, 0xC0C5, 5, b"~OS\0")),
-    # js_zklib issue 53: a K40 whose log was asked for without a buffer
+    # js_zklib issue 53: a K40 whose log was requested without a buffer
     _vector("Z14 CONNECT", "5050827D 08000000 E80316FC00000100", Packet(1000, 0, 1)),
     _vector("Z15 CONNECT answered", "5050827D 08000000 D0078E8CA06B0100", Packet(2000, 0x6BA0, 1)),
     _vector("Z16 log asked without a buffer", "5050827D 08000000 0D005094A06B0200", Packet(13, 0x6BA0, 2)),

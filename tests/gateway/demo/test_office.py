@@ -45,7 +45,7 @@ def test_a_file_moves_with_its_day() -> None:
 
 
 def test_it_has_forty_people_and_all_that_can_happen(tmp_path: Path) -> None:
-    """Two units, five terminals, a night, every kind of verdict, one PIN of nobody; each person has one part."""
+    """Two units, five terminals, a night, every kind of verdict, one PIN without a person; each person has one part."""
     office = Office(NEW_YEAR, tmp_path / "office")
 
     parts = {part.person: part for part in office.script}

@@ -1,4 +1,4 @@
-"""Receipts and what is sent again: nothing is confirmed that the centre has not said, nothing changes a byte."""
+"""Receipts and what is sent again: nothing is confirmed without a receipt of the centre, nothing changes a byte."""
 
 import json
 import sqlite3
@@ -213,7 +213,7 @@ def test_what_says_nothing_new_writes_nothing(ledger: Ledger, clock: Clock) -> N
 
 
 def test_upto_only_rises_and_missing_overrides(ledger: Ledger) -> None:
-    """A centre that was restored from a backup gets back what it lost, and loses nothing it is not asked about."""
+    """A centre that was restored from a backup gets back what it lost, and loses nothing that it does not name."""
     send_all(ledger)
     ledger.note_receipt(receipt(ledger, 18, (16, 17)))
     ledger.note_receipt(receipt(ledger, 10, (2, 5)))
@@ -308,7 +308,7 @@ def test_a_new_stream_has_receipts_of_its_own(ledger: Ledger) -> None:
 
 
 def test_whose_word_settles(ledger: Ledger) -> None:
-    """Auto: the broker's until a receipt was ever heard, the centre's from then on; or always one of them."""
+    """Auto: the broker's until a receipt was ever received, the centre's from then on; or always one of them."""
     assert settled(ledger) == []
     send_all(ledger)
     everything = list(range(1, 22))
@@ -335,7 +335,7 @@ def test_what_waits_or_is_parked_is_never_settled(ledger: Ledger) -> None:
 
 
 def test_a_replaced_stream_is_settled_by_the_broker(ledger: Ledger) -> None:
-    """Nobody will ever confirm its end; the disk must not fill with it."""
+    """Its end will never be confirmed; the disk must not fill with it."""
     send_all(ledger)
     ledger.note_receipt(receipt(ledger, 5))
     assert settled(ledger) == [1, 2, 3, 4, 5]
@@ -434,7 +434,7 @@ def test_chosen_events_wait_again(
 
 
 def test_a_replay_of_what_is_confirmed_is_not_undone_by_the_next_receipt(ledger: Ledger) -> None:
-    """Somebody else may want it; the centre's word about it is no news."""
+    """Another subscriber may want it; the centre's receipt for it changes nothing."""
     send_all(ledger)
     ledger.note_receipt(receipt(ledger, 10))
     ledger.resend(Selection(3, 4))
@@ -443,7 +443,7 @@ def test_a_replay_of_what_is_confirmed_is_not_undone_by_the_next_receipt(ledger:
 
 
 def test_a_replay_takes_up_again_what_the_broker_had_refused_for_good(ledger: Ledger) -> None:
-    """Whoever asks knows why it will be taken now."""
+    """The request states why it will be taken now."""
     send_all(ledger)
     ledger.resend(Selection(7, 7))
     ledger.park(7, 0x99)

@@ -1,4 +1,4 @@
-"""A data directory, or a folder of copies, in which somebody else has put something: nothing is written through it."""
+"""A data directory, or a folder of copies, in which another user has put something: nothing is written through it."""
 
 import os
 import time

@@ -190,7 +190,7 @@ def salvaged(office: Office, spoil: Callable[[Path, random.Random], None], seed:
 
 
 class TestSalvage:
-    """What is saved, and what is said of it."""
+    """What is saved, and what is reported of it."""
 
     def test_headless_file_gives_everything(self, office: Office) -> None:
         """Where only the header is lost every event is saved with its place, and waits to be sent again."""
@@ -220,7 +220,7 @@ class TestSalvage:
         assert {path.name.split("-")[0] for path in (first, second)} == {"ledger.db.damaged"}
 
     def test_nothing_saved_but_how_far_it_went(self, office: Office) -> None:
-        """Where the file is gone the mark beside it tells which stream the new one follows."""
+        """Where the file is gone the mark beside it names the stream that the new one follows."""
         office.read(LOG)
         before = office.ledger.stream
         salvaged(office, emptied)
@@ -432,7 +432,7 @@ class TestSalvage:
         assert any(path.read_bytes().startswith(b"garbage") for path in office.data_dir.glob("ledger.db.damaged-*"))
 
     def test_progress_is_reported(self, office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Whoever waits for a long look hears that it goes on."""
+        """During a long examination its progress is reported."""
         monkeypatch.setattr(recovery, "OPERATIONS", 100)
         office.read(LOG)
         crash(office)

@@ -95,7 +95,7 @@ class TestRoom:
         ],
     )
     def test_levels(self, disk: Disk, body_mib: int, expected: str) -> None:
-        """Imports stop first, news last; room inside the file counts, and bodies that nobody has taken count too."""
+        """Imports stop first, news last; room inside the file counts, and bodies that were not delivered count too."""
         assert disk_state(LIMITS, disk, body_mib * MIB) == expected
 
     def test_no_flutter(self) -> None:
@@ -185,7 +185,7 @@ class TestForgetting:
         assert office.ledger.body_bytes == office.body_bytes()
 
     def test_unsettled_bodies_never_go(self, open_office: Callable[[Limits], Roomy]) -> None:
-        """What nobody has taken fills the room and stops reading; when it is taken, reading goes on by itself."""
+        """Undelivered events fill the room and stop reading; when they are delivered, reading goes on by itself."""
         office = open_office(replace(PLENTY, max_bytes=MIB))
         office.read(logged(*range(2000)))
         eventually(lambda: office.ledger.disk_state() == "none")
@@ -306,7 +306,7 @@ class TestFullDisk:
 
 
 class TestOtherTrouble:
-    """What only a person can mend is said, and ends the writer."""
+    """What only a person can mend is reported, and ends the writer."""
 
     def test_file_that_may_not_grow(self, tmp_path: Path) -> None:
         """A write that fails for another reason than room ends the writer, in words."""

@@ -40,7 +40,7 @@ def places(ledger: LedgerReader) -> list[tuple[str, int]]:
 
 
 def opened(ledger: LedgerReader) -> list[dict[str, Any]]:
-    """Return what was said when streams were opened."""
+    """Return the notes of opened streams."""
     return [event["data"] for event in bodies(ledger) if event["type"] == OPENED]
 
 
@@ -143,7 +143,7 @@ class TestHome:
         assert self.reopened(tmp_path, "other") == ["another_machine"]
 
     def test_copied_card(self, tmp_path: Path) -> None:
-        """A copied SD card brings its machine-id along; its board tells. One that is not known says nothing."""
+        """A copied SD card brings its machine-id along; its board shows the copy. An unknown board proves nothing."""
         self.reopened(tmp_path, "id", "card", "board:a")
         assert self.reopened(tmp_path, "id", "card") == []
         self.reopened(tmp_path, "id", "card", "board:a")

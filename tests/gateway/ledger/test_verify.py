@@ -1,4 +1,4 @@
-"""`hadir verify`: whatever somebody does to the file by hand is found, and nothing else is."""
+"""`hadir verify`: whatever is done to the file by hand is found, and nothing else is."""
 
 import json
 import sqlite3
@@ -47,7 +47,7 @@ def tamper(office: Office, *statements: str, **values: object) -> Verdict:
 
 
 def test_untouched(office: Office) -> None:
-    """A ledger that nobody touched is as it was written; the walk tells how far it is."""
+    """An unchanged ledger is as it was written; the walk reports its progress."""
     reported: list[tuple[int, int]] = []
     with closing(LedgerReader(office.data_dir)) as reader:
         assert reader.verify(lambda *how_far: reported.append(how_far)) == Verdict(events=8, punches=6, streams=2)

@@ -98,7 +98,7 @@ def info(office: Office) -> list[tuple[str, dict[str, Any]]]:
 def test_the_real_inbox_finds_what_a_full_queue_dropped_and_gets_it(
     office: Office, tmp_path: Path, options: dict[str, Any]
 ) -> None:
-    """A consumer that was away longer than its queue: the broker acknowledged, dropped, and said nothing."""
+    """A consumer that was away longer than its queue: the broker acknowledged, dropped, and reported nothing."""
     db = tmp_path / "centre.db"
     with Broker(tmp_path, "max_queued_messages 10") as broker:
         with inbox(broker.port, db):
@@ -112,7 +112,7 @@ def test_the_real_inbox_finds_what_a_full_queue_dropped_and_gets_it(
 
 
 def test_a_broker_that_forgets_everything_at_a_restart(office: Office, tmp_path: Path) -> None:
-    """Without persistence, killed with acknowledged messages that nobody had received."""
+    """Without persistence, killed with acknowledged messages that no subscriber had received."""
     db = tmp_path / "centre.db"
     with Broker(tmp_path) as broker:
         with inbox(broker.port, db):
@@ -160,7 +160,7 @@ def test_a_client_certificate_that_is_no_longer_good(
         key.write_bytes(good.key.read_bytes())
         certificate.write_bytes(good.certificate.read_bytes())
         eventually(lambda: publisher.connected)
-        eventually(lambda: named(logs, "topic_unheard"))  # nobody subscribes; so it was let in, and spoke
+        eventually(lambda: named(logs, "topic_unheard"))  # there is no subscriber: it was admitted, and published
 
 
 def test_a_name_that_does_not_resolve(

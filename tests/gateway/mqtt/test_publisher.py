@@ -239,7 +239,7 @@ def numbers(messages: Iterable[Message]) -> list[int]:
 
 
 def received(count: int) -> Callable[[list[Message]], bool]:
-    """Tell whether events 1 to ``count`` have all been heard."""
+    """Return whether events 1 to ``count`` have all been received."""
     return lambda messages: set(numbers(messages)) == set(range(1, count + 1))
 
 
@@ -249,7 +249,7 @@ def named(logs: list[Log], *events: str) -> list[Log]:
 
 
 def alarms(subscriber: Subscriber) -> list[str]:
-    """Return the alarms that were heard."""
+    """Return the alarms that were received."""
     return [message.payload["alarm"] for message in subscriber.on("/alarm")]
 
 
@@ -347,7 +347,7 @@ def test_every_message_is_as_the_contract_says(office: Office, broker: Broker) -
 
 
 def test_a_strangers_subscriber_sees_the_events(office: Office, broker: Broker) -> None:
-    """`mosquitto_sub -V 5`, which nobody here wrote, prints each event."""
+    """`mosquitto_sub -V 5`, an independent client, prints each event."""
     office.punches(20)
     command = [
         program("mosquitto_sub"),
@@ -429,7 +429,7 @@ def test_alarms_raised_without_a_broker_are_kept_the_newest_hundred(office: Offi
 
 
 def test_alarms_that_were_on_their_way_are_kept(office: Office) -> None:
-    """An alarm that the broker did not acknowledge before it went is said again."""
+    """An alarm that the broker did not acknowledge before it went is published again."""
     lives = []
 
     def answer(packet: Packet) -> bytes | None:
@@ -757,7 +757,7 @@ def test_old_connections_leave_nothing_behind(office: Office, monkeypatch: pytes
 
 
 def test_an_idle_publisher_rests(office: Office, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing to do costs no processor time, also with a topic that nobody hears."""
+    """Nothing to do costs no processor time, also with a topic without subscribers."""
     office.punches(5)
     publisher = office.publisher(broker.url)
     eventually(lambda: publisher._context.blocked.topics)
@@ -777,7 +777,7 @@ def test_an_idle_publisher_rests(office: Office, broker: Broker, monkeypatch: py
 
 
 def test_a_refused_password_is_explained_and_retried(tmp_path: Path, office: Office, logs: list[Log]) -> None:
-    """One line that names mqtt.username; when the file is corrected it connects by itself and tells the alarm."""
+    """One line that names mqtt.username; when the file is corrected it connects by itself and publishes the alarm."""
     secret = tmp_path / "password"
     secret.write_text("wrong\n")
     secret.chmod(0o600)
@@ -866,7 +866,7 @@ def test_a_broker_that_hangs_up_after_each_refusal_gets_the_rest(
 
 
 def test_what_ends_connections_without_a_word_is_found_by_sending_one_by_one(office: Office) -> None:
-    """A broker that closes on one topic, and whose answers are lost with it, is asked event by event."""
+    """A broker that closes on one topic, and whose answers are lost with it, gets event by event."""
     office.timing = replace(QUICK, ack_s=5.0)
     office.punches(50, "gate")
     office.punches(10)
@@ -968,7 +968,7 @@ def test_a_new_event_is_a_reason_to_try_a_silent_topic(office: Office, broker: B
     with Subscriber(broker.port) as subscriber:
         office.punches(1)
         messages = subscriber.wait_for(received(31))
-    assert sorted(numbers(messages)) == list(range(1, 32))  # some were still on their way when somebody came
+    assert sorted(numbers(messages)) == list(range(1, 32))  # some were still in flight when the subscriber connected
 
 
 def test_one_topic_unheard_does_not_hold_up_another(office: Office, broker: Broker) -> None:
@@ -1363,7 +1363,7 @@ def test_tls_with_the_offices_own_authority(tmp_path: Path, office: Office, logs
         assert "certificate is not trusted" in named(logs)[0]["reason"]
         assert office.waiting == 30
         right = office.publisher(url, ca_file=str(ours.ca))
-        # Nobody subscribes without TLS here; the refusal for want of a subscriber proves the way to the broker.
+        # There is no subscriber without TLS here; the refusal for want of a subscriber proves the way to the broker.
         eventually(lambda: named(logs, "topic_unheard"))
         there = ("-h", "127.0.0.1", "-p", str(broker.port), "--cafile", str(ours.ca))
         what = ("-V", "5", "-q", "1", "-C", "30", "-W", "15", "-t", PREFIX + "punch/#")
@@ -1375,7 +1375,7 @@ def test_tls_with_the_offices_own_authority(tmp_path: Path, office: Office, logs
 
 
 def test_tls_with_a_broker_that_speaks_none_is_explained(office: Office, broker: Broker, logs: list[Log]) -> None:
-    """The line names TLS, not a number in somebody's source."""
+    """The line names TLS, not a line number of a library."""
     publisher = office.publisher(broker.url.replace("mqtt:", "mqtts:"))
     eventually(lambda: named(logs))
     publisher.stop(5)
@@ -1389,7 +1389,7 @@ SMALL = {"batch_from": 20, "batch_bytes": 8000}
 
 
 def batches(subscriber: Subscriber) -> list[Message]:
-    """Return the arrays that were heard."""
+    """Return the arrays that were received."""
     return subscriber.on("/batch")
 
 
@@ -1478,7 +1478,7 @@ def test_bytes_in_flight_follow_the_line(office: Office, broker: Broker, monkeyp
 def test_a_centre_that_left_out_batch_gets_everything_one_by_one(
     office: Office, broker: Broker, logs: list[Log]
 ) -> None:
-    """In order, after one array that nobody heard; one alarm reports it, and later backlogs try again."""
+    """In order, after one array without a subscriber; one alarm reports it, and later backlogs try again."""
     office.punches(300)
     with (
         Subscriber(broker.port, PREFIX + "punch/+") as subscriber,
@@ -1622,7 +1622,7 @@ def test_a_brokers_maximum_packet_size_is_kept(office: Office, tmp_path: Path, l
 def test_a_size_that_ends_the_connection_is_halved(
     office: Office, logs: list[Log], tmp_path: Path, protocol: int | str
 ) -> None:
-    """A broker that tells nothing of its limit beforehand (MQTT 3.1.1 never does) is found out, in few attempts."""
+    """The limit of a broker that does not announce it (MQTT 3.1.1 never does) is found, in few attempts."""
     office.punches(300)
     with (
         Broker(tmp_path, "max_packet_size 5000") as broker,
@@ -1735,7 +1735,7 @@ def test_receipts_and_commands_are_subscribed_before_any_evidence(office: Office
 
 
 def test_a_receipt_is_received_and_stored(office: Office, broker: Broker) -> None:
-    """Retained or said while we listen; the ledger knows of it."""
+    """Retained, or published while subscribed; the ledger stores it."""
     office.punches(30)
     with Subscriber(broker.port) as centre:
         centre.publish(PREFIX + "receipt", receipt(office, 10), retain=True)
@@ -2002,7 +2002,7 @@ class Centre:
 
 
 def test_receipts_repair_what_an_overflowing_queue_has_dropped(office: Office, tmp_path: Path) -> None:
-    """The broker said it had everything; most of it was gone. In the end the centre has all, and confirms all."""
+    """The broker acknowledged everything; most of it was lost. In the end the centre has all, and confirms all."""
     with Broker(tmp_path, "max_queued_messages 10") as broker:
         Subscriber(broker.port, PREFIX + "#", session="centre").close()  # away, with a session that keeps ten
         office.punches(300)
@@ -2205,7 +2205,7 @@ def test_a_message_that_meets_a_fault_costs_itself_and_is_logged_once(
 
 
 def test_a_request_keeps_its_expiry(office: Office, broker: Broker) -> None:
-    """What is left of it counts from when it was heard."""
+    """What is left of it counts from when it was received."""
     desk = ImportSink()
     with Subscriber(broker.port) as centre:
         office.publisher(broker.url, requests=desk)
@@ -2260,7 +2260,7 @@ def test_pauses_double_are_jittered_and_bounded() -> None:
 def test_failures_of_one_kind_do_not_lengthen_the_pauses_of_another(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A broker that was down for long and then refuses the login is asked again soon."""
+    """A broker that was down for long and then refuses the login is tried again soon."""
     drawn: list[tuple[str, int]] = []
 
     def after(pause: Pause, failures: int) -> float:

@@ -78,7 +78,7 @@ def office(
     more: int = 0,
     name: str = "loket",
 ) -> Iterator[Office]:
-    """Run an office: a lobby with so many old punches, so ``more`` others, and a terminal that nobody can reach.
+    """Run an office: a lobby with so many old punches, so ``more`` others, and an unreachable terminal.
 
     Of the others each second one's clock is seven minutes ahead.
     """

@@ -46,7 +46,7 @@ def seen(
     confirm: str = "auto",
     **terminal: Any,
 ) -> dict[str, Any]:
-    """Return a status where everything is well but for what is said."""
+    """Return a status where everything is well but for the given values."""
     return {
         "broker": broker.text(),
         "broker_status": json.loads(json.dumps(broker.data())),
@@ -103,7 +103,7 @@ def test_terminals(terminal: dict[str, Any], expected: tuple[bool, str]) -> None
     ],
 )
 def test_what_is_within_bounds_or_unknown_is_no_trouble(terminal: dict[str, Any]) -> None:
-    """Nobody is sent to a terminal for nothing."""
+    """No person is sent to a terminal without need."""
     assert looked_at(**terminal) == []
 
 
@@ -239,7 +239,7 @@ def test_a_terminal_whose_first_call_is_awaited() -> None:
 
 
 def receiver(**changes: Any) -> dict[str, Any]:
-    """Return the status of a receiver where all is well but for what is said."""
+    """Return the status of a receiver where all is well but for the given values."""
     return {"listen": "10.1.2.3:8088", "open": True, "problem": None, "strangers": [], "callers": {}} | changes
 
 

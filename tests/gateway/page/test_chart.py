@@ -39,7 +39,7 @@ def test_a_usual_day_is_an_outline_over_the_same_hours() -> None:
 
 
 def test_a_night_shift_widens_the_day() -> None:
-    """Nobody is left out of the drawing."""
+    """The drawing leaves no person out."""
     night = [1] + [0] * 94 + [1]
     drawing = chart.draw(night, None, width=340, height=220, hours_apart=3)
     assert [mark.label for mark in drawing.hours] == ["00", "03", "06", "09", "12", "15", "18", "21", "24"]

@@ -120,7 +120,7 @@ def test_without_scripts_everything_but_the_live_parts_is_there(browser: Browser
 
 
 def test_a_drawing_says_what_it_shows(browser: Browser, place: Office) -> None:
-    """Whoever does not see the chart hears its title and its sum."""
+    """A screen reader reads the chart's title and its sum."""
     browser.get(f"{place.url}/?lang=en")
     tree = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
     images: list[dict[str, Any]] = [node for node in tree if node.get("role", {}).get("value") == "image"]

@@ -117,7 +117,7 @@ def test_a_clock_is_right_within_what_was_measured() -> None:
 
 
 def test_codes_without_words_are_shown_as_they_are() -> None:
-    """A terminal may say what nobody here knows."""
+    """A terminal may send an unknown text."""
     assert (ID.label("check_in"), ID.label(17), ID.label(None)) == ("masuk", "17", "")
     assert (ID.alarm("terminal_lost"), ID.alarm("brand_new")) == ("Mesin tidak menjawab", "brand_new")
 

@@ -96,7 +96,7 @@ def _answers(port: int, path: str = "/healthz") -> bool:
 
 
 def test_a_part_that_does_not_work_is_named(tmp_path: Path) -> None:
-    """What /healthz asks: of a daemon that has not been started, no part runs."""
+    """The health that /healthz reports: of a daemon that has not been started, no part runs."""
     with Broker(tmp_path) as broker:
         daemon = Daemon(load(configuration(tmp_path, broker, {"lobby": "127.0.0.1:9"}, "null")))
     assert daemon._problem() == "publisher: its thread has ended"
@@ -243,7 +243,7 @@ def test_failures_of_last_year_do_not_make_the_page_wait(
 
 
 def _receive(connection: socket.socket) -> bytes:
-    """Return what is said before the connection is ended."""
+    """Return what is sent before the connection is ended."""
     try:
         return connection.recv(100)
     except ConnectionResetError:

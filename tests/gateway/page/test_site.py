@@ -162,7 +162,7 @@ def test_foreign_names_are_not_answered(place: Office, host: str, path: str) -> 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost:9000", "[::1]:8081", "192.168.1.9"])
 def test_addresses_and_our_own_names_are(place: Office, host: str) -> None:
-    """Whatever port somebody forwards."""
+    """Whatever port is forwarded."""
     assert place.get("/healthz", Host=host).status == 200
 
 

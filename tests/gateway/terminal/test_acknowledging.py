@@ -157,7 +157,7 @@ def test_killed_between_commit_and_acknowledgement(office: Office, tmp_path: Pat
                 process.send_signal(signal.SIGKILL)
                 process.wait()
                 killed.set()
-                return wire.Frame(0, wire.CMD_CLEAR)  # nobody hears it, and no mark is gone
+                return wire.Frame(0, wire.CMD_CLEAR)  # the terminal does not receive it, and no mark is gone
             return usual(request)
 
         office.terminal.answer = answer  # type: ignore[method-assign]
@@ -201,7 +201,7 @@ def test_unplugged_in_a_download(office: Office, batch: int) -> None:
 
 
 def test_live_punch_is_confirmed_by_the_log(office: Office) -> None:
-    """One event: heard at once, met again in the log."""
+    """One event: received at once, found again in the log."""
     worker = office.visit(poll="1h")
     polled(worker)
     office.terminal.punch("1001", 0, 1, work_code=7)
@@ -230,7 +230,7 @@ def test_punches_of_one_second_are_as_many_as_they_were(office: Office) -> None:
 
 
 def test_terminal_without_real_time_mode(office: Office) -> None:
-    """Then the log alone tells, at the next poll."""
+    """Then only the log has it, at the next poll."""
     office.terminal.real_time = False
     worker = office.visit()
     polled(worker)
@@ -299,7 +299,7 @@ def test_a_count_of_a_log_that_may_be_full_advances_no_watermark(office: Office)
 
 
 def test_other_software_that_takes_the_marks(office: Office) -> None:
-    """What it fetched is not marked new any more: the count tells, and the whole log is read."""
+    """What it fetched is not marked new any more: the count shows it, and the whole log is read."""
     office.terminal.real_time = False
     office.terminal.append(*history(1, 60, EVENING))
     worker = office.visit()
@@ -345,7 +345,7 @@ def test_log_whose_marks_were_taken_before_the_first_visit(office: Office) -> No
 
 
 def test_cleared_log(office: Office) -> None:
-    """Somebody at the terminal empties it: what was in it stays stored, what comes is new, the change is recorded."""
+    """Emptied at the terminal: its records stay stored, what comes is new, the change is recorded."""
     office.terminal.real_time = False
     office.terminal.append(*history(1, 60, EVENING))
     worker = office.visit()

@@ -228,7 +228,7 @@ def test_the_end_of_a_log_is_settled_after_the_commit(tmp_path: Path) -> None:
 
 
 def test_what_does_not_continue_the_log_is_refused(tmp_path: Path) -> None:
-    """Somebody else took the marks: what is left proves no place, so the whole log is read; nothing is forgotten."""
+    """Another program took the marks: what is left proves no place, so the whole log is read; nothing is forgotten."""
     source = MarkedLog(history(600, MORNING))
     with opened(tmp_path, source) as office, office.visits() as visit:
         visit()
@@ -411,7 +411,7 @@ def without_a_block(source: Source, kept: Record) -> Yielded:
 
 
 def with_a_place(source: Source, kept: Record) -> Yielded:
-    """Deliver a position of a log that nobody can read."""
+    """Deliver a position of an unreadable log."""
     with source.delivery((kept,), 0, total=1) as delivery:
         yield delivery
 
@@ -463,7 +463,7 @@ def test_a_driver_that_delivers_wrongly(
 
 
 def test_a_driver_that_delivers_after_it_was_closed(tmp_path: Path) -> None:
-    """Nobody takes it: it is an error of the driver, and the first delivery, which could not be stored, comes again."""
+    """That delivery is an error of the driver; the first one, which could not be stored, is delivered again."""
 
     def stubborn(source: Source, kept: Record) -> Yielded:
         try:

@@ -43,7 +43,7 @@ class Clock:
 
 @dataclass
 class Office:
-    """Terminals that have been read for weeks, and somebody who watches them."""
+    """Terminals that have been read for weeks, and their monitor."""
 
     folder: Path
     ledger: Ledger
@@ -115,7 +115,7 @@ class Office:
             self.monitor.check()
 
     def received(self, *numbers: int) -> None:
-        """Let something be heard of some terminals."""
+        """Let some terminals send something."""
         for number in numbers:
             self.workers[number].state.last_new = self.clock.now()
 
@@ -207,7 +207,7 @@ def test_the_state_says_since_when_a_terminal_is_silent(office: Office) -> None:
 
 
 def test_a_holiday_is_one_alarm(office: Office) -> None:
-    """Nobody came to any of three terminals; and the guard who punches in the evening does not start a flood."""
+    """Three terminals without a punch all day; the guard who punches in the evening does not start a flood."""
     office.open("lobby", "gudang", "aula")
     office.until(0, 18)
     holiday = list(office.alarms)
@@ -235,7 +235,7 @@ def test_the_one_terminal_that_stays_silent_after_a_holiday_is_reported(office: 
 
 
 def test_an_offline_terminal_is_not_reported_as_silent(office: Office) -> None:
-    """That it does not answer is said already; when it is back it has its time anew."""
+    """That it does not answer is reported already; when it is back it has its time anew."""
     office.open("lobby", "gudang")
     office.workers[0].state.online = False
     for hour in (7, 12, 16):
@@ -317,7 +317,7 @@ def test_a_terminal_that_cannot_say_how_full_it_is_is_not_guessed_at(office: Off
 
 
 def test_a_step_of_our_own_clock_is_no_silence(office: Office) -> None:
-    """A machine that starts in 1970 and hears from a time server has not waited for fifty years."""
+    """A machine that starts in 1970 and is set by a time server has not waited for fifty years."""
     office.open("lobby")
     office.until(0, 12)
     office.clock.moment += timedelta(days=28)

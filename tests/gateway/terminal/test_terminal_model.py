@@ -113,9 +113,9 @@ class TerminalAndGateway(RuleBasedStateMachine):
     What the model keeps away, because no reading could tell: two records with one fingerprint (each has a state and a
     way of verification of its own; repetitions are of the last record, of a log that loses nothing at its front), a
     person with one believable second on both sides of a clearing, and in a log that loses records at its front at all;
-    a block purged of all but moments of a reset clock; an internal number given to somebody else before the punches of
+    a block purged of all but moments of a reset clock; an internal number given to another person before the punches of
     its former owner were read. A log that was cleared and has as many records again looks as it did: only the nightly
-    reading of the whole log tells, and until then the model asks for nothing.
+    reading of the whole log shows it, and until then the model requires nothing.
     """
 
     def __init__(self) -> None:
@@ -242,7 +242,7 @@ class TerminalAndGateway(RuleBasedStateMachine):
             self.doubtful = True
 
     def append(self, pin: str, ahead: int, *, live: bool = False) -> None:
-        """Let somebody punch ``ahead`` seconds later."""
+        """Add a punch ``ahead`` seconds later."""
         self.now += timedelta(seconds=ahead)
         while (pin, self.terminal.clock().isoformat()) in self.taken:
             self.now += timedelta(seconds=1)
@@ -305,7 +305,7 @@ class TerminalAndGateway(RuleBasedStateMachine):
 
     @rule()
     def clear(self) -> None:
-        """Clear the terminal's log, as somebody may at its keys."""
+        """Clear the terminal's log, as a person may at its keys."""
         self.terminal.clear_log()
         self.log = []
         self.lost_records()
@@ -377,7 +377,7 @@ class TerminalAndGateway(RuleBasedStateMachine):
     @precondition(lambda self: self.terminal.layout == "8")
     @rule(leaver=st.sampled_from(PINS))
     def reuse_number(self, leaver: str) -> None:
-        """Give the internal number of somebody who left, all of whose punches are read, to somebody else for good."""
+        """Give the internal number of a person who left, all of whose punches are read, to another one for good."""
         self.settle()
         uid = self.terminal.enrol(leaver)
         self.terminal.remove_user(leaver)

@@ -308,7 +308,7 @@ def test_a_step_of_the_terminal_clock_is_an_event(office: Office) -> None:
 
 
 def test_a_step_during_an_outage_is_an_event(office: Office) -> None:
-    """A terminal that comes back with another time: nobody knows by which clock its punches were made."""
+    """A terminal that comes back with another time: by which clock its punches were made is unknown."""
     port = office.simulator.port
     worker = office.visit()
     polled(worker)
@@ -346,7 +346,7 @@ def test_a_step_across_our_own_restart_is_an_event(office: Office) -> None:
 
 
 def test_an_untrusted_measurement_is_not_remembered(office: Office) -> None:
-    """A wall clock that nobody vouched for before the restart is no reason to suspect the terminal after it."""
+    """A wall clock that was not synchronised before the restart is no reason to suspect the terminal after it."""
     office.clock.trusted = False
     office.clock.offset = timedelta(days=-400)
     office.terminal.punch("1001")
@@ -503,7 +503,7 @@ def test_a_step_of_our_own_clock_is_not_blamed_on_the_terminal(office: Office) -
 
 
 def test_an_unsynchronised_gateway_says_so(office: Office) -> None:
-    """Evidence from a clock nobody vouches for is marked, and does not accuse the terminal."""
+    """Evidence from a clock that is not synchronised is marked, and causes no alarm about the terminal."""
     office.clock.trusted = False
     office.terminal.clock_offset = timedelta(hours=2)
     worker = office.visit()
@@ -651,7 +651,7 @@ def test_stop_ends_the_conversation_properly(office: Office) -> None:
 
 
 def test_no_harmful_command_is_ever_sent(office: Office) -> None:
-    """Through all of this the terminal was never asked to write, clear or disable anything."""
+    """Through all of this the terminal never got a command to write, clear or disable anything."""
     office.terminal.punch("1001", moment=MORNING)
     worker = office.visit()
     polled(worker, 2)
@@ -739,7 +739,7 @@ def of_days(office: Office) -> list[str]:
 
 
 def test_answers_by_date_agree_with_the_log(office: Office) -> None:
-    """A terminal that finds records by date is asked once, and what it says is what the ledger has."""
+    """A terminal that finds records by date gets one request, and its answer is what the ledger has."""
     pins = of_days(office)
     worker = office.visit()
     eventually(lambda: ranged(office))
@@ -776,7 +776,7 @@ def test_an_event_that_the_log_never_shows(office: Office) -> None:
 
 
 def test_an_event_that_differs_from_the_log(office: Office) -> None:
-    """The punch stays as it was published; what the log holds is said by another event."""
+    """The punch stays as it was published; what the log holds is published in another event."""
     of_days(office)
     office.terminal.faults.switch_on("event-differs")
     worker = office.visit(poll="1h")
@@ -805,7 +805,7 @@ def test_a_power_cut_between_polls_is_noticed(office: Office, monkeypatch: pytes
 
 
 def test_a_terminal_that_promises_events_and_never_tells_is_noticed(office: Office) -> None:
-    """Its punches come with the polls; that events do not come is said once."""
+    """Its punches come with the polls; that events do not come is reported once."""
     office.terminal.faults.switch_on("mute")
     with capture_logs() as logs:
         worker = office.visit()

@@ -153,7 +153,7 @@ def test_an_unforeseen_exception_is_retried_slowly() -> None:
 
 
 def test_a_failure_while_a_failure_is_noted_is_ours(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The daemon ends on it: nobody would see that the terminal is lost."""
+    """The daemon ends on it: otherwise the loss of the terminal would be visible nowhere."""
     office.may_fail = True
     office.script.silence = TerminalUnavailable("off")
     monkeypatch.setattr(TerminalContext, "publish_state", lambda _self: 1 // 0)
@@ -239,7 +239,7 @@ def test_the_mark_of_a_step_outlives_a_reading_that_finds_no_room(office: Office
 
 
 def test_a_full_disk_does_not_hurry_a_terminal_that_refuses(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Asking again and again with a wrong key locks some; lost is said once, and noted when there is room."""
+    """Repeated requests with a wrong key lock some; the loss is reported once, and noted when there is room."""
     worker = office.visit()
     polled(worker)
     disk = FullDisk(office.ledger)
@@ -294,7 +294,7 @@ def test_a_setting_of_the_clock_is_noted_although_the_disk_was_full(office: Offi
 def test_a_full_reading_without_room_is_postponed_and_done_later(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever asked gets the reason, not the result of the reading before."""
+    """The caller gets the reason, not the result of the reading before."""
     office.script.log = history(30, MORNING)
     worker = office.visit(poll="1h")
     polled(worker)
@@ -378,7 +378,7 @@ def test_a_request_for_a_terminal_that_is_removed_is_cancelled(office: Office) -
 
 
 def test_a_request_without_a_waiting_client_harms_nothing(office: Office) -> None:
-    """Whoever asked has cancelled it."""
+    """The caller has cancelled it."""
     worker = office.visit(poll="1h")
     polled(worker)
     before = worker.state.last_visit

@@ -97,7 +97,7 @@ def test_without_live_events_a_slow_terminal_is_read_at_every_poll(office: Offic
 
 
 def test_a_hint_during_the_peace_is_kept_and_does_not_make_the_worker_run_in_circles(office: Office) -> None:
-    """The terminal is neither asked again and again nor is the hint forgotten."""
+    """Neither are requests repeated without end nor is the hint forgotten."""
     office.script.log = history(30, MORNING)
     office.script.prepared_s = 0.02
     worker = office.visit(poll="1h")
@@ -253,7 +253,7 @@ def test_a_stop_does_not_wait_for_the_end_of_a_full_reading(office: Office) -> N
     assert reached[-1] < 2999
 
 
-# ---------------------------------------------------------------- a log nobody can read
+# ---------------------------------------------------------------- an unreadable log
 
 
 def test_an_unreadable_log_is_kept_whole_and_reported_once(office: Office) -> None:
@@ -306,7 +306,7 @@ def _no_room_for(folder: Path, size: int) -> Iterator[None]:
 
 
 def test_a_capture_that_finds_no_room_costs_nothing_else(office: Office) -> None:
-    """It is a help, not evidence: that is said once, nothing half-written stays, and the terminal is read as ever."""
+    """It is a help, not evidence: reported once, nothing half-written stays, and the terminal is read as ever."""
     body = b"\x01\x02" * 8_000_000
     office.script.refusal = UnreadableLog("no layout explains 41 bytes a record", body)
     folder = office.folder / "captures"
@@ -528,7 +528,7 @@ def test_a_terminal_with_wrong_answers_by_date_is_not_queried_again(
 
 
 def test_a_terminal_whose_clock_was_reset_is_not_queried_by_date(office: Office) -> None:
-    """The first seconds of 2000 have no days before them; once the clock is right again it is asked."""
+    """The first seconds of 2000 have no days before them; once the clock is right again they are requested."""
     office.script.log, office.script.between = recent(office), by_date(office.script)
     office.script.off = datetime(2000, 1, 1) - datetime.now(ZONE).replace(tzinfo=None)  # noqa: DTZ001 - wall clock
     worker = office.visit()
@@ -541,7 +541,7 @@ def test_a_terminal_whose_clock_was_reset_is_not_queried_by_date(office: Office)
 
 
 def test_a_dead_line_is_noticed_between_polls(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing was heard for a while, so the clock is asked; no answer ends the conversation and begins another."""
+    """Nothing was received for a while, so the clock is read; no answer ends the conversation and begins another."""
     office.timing.idle_probe_s = 0.05
     worker = office.visit(poll="1h")
     polled(worker)
@@ -575,7 +575,7 @@ def test_events_that_stop_are_registered_for_again(office: Office) -> None:
 
 
 def test_events_that_come_are_no_silence(office: Office) -> None:
-    """Nor are punches that a hint announced, or that came while nobody listened."""
+    """Nor are punches that a hint announced, or that were made while no event was received."""
     office.script.log = history(10, MORNING)
     worker = office.visit(poll="50ms")
     polled(worker, 2)
@@ -667,7 +667,7 @@ def test_a_clock_that_does_not_take_is_an_alarm(office: Office) -> None:
 
 
 def test_a_line_that_breaks_while_the_clock_is_set_leaves_the_outcome_to_the_next_visit(office: Office) -> None:
-    """It was set, though nobody heard the answer: on record as set, not as a jump."""
+    """It was set although the answer was lost: recorded as set, not as a jump."""
 
     def set_and_break(to: datetime) -> None:
         office.script.off = to - datetime.now(ZONE).replace(tzinfo=None)

@@ -65,7 +65,7 @@ def test_a_flash_disk_comes_and_goes(office: Office) -> None:
 
 
 def test_a_flash_disk_that_takes_no_receipt(office: Office) -> None:
-    """Write-protected: its file is stored and it may be removed; that no receipt is beside it is said once."""
+    """Write-protected: its file is stored and it may be removed; that no receipt is beside it is reported once."""
     stick = office.folder / "usb"
     stick.mkdir()
     (stick / f"{SERIAL}_attlog.dat").write_bytes(LINE % 1000)
@@ -221,7 +221,7 @@ def test_what_a_line_says_is_final(office: Office) -> None:
 
 
 def test_a_line_without_a_time_gets_ours(office: Office) -> None:
-    """The gateway's second stands in, and the punch reports it; codes that are not said are null."""
+    """The gateway's second stands in, and the punch reports it; codes that are not sent are null."""
     with Simulator(tcp=0, template="{pin}") as line:
         begun = datetime.now(ZONE).replace(tzinfo=None, microsecond=0)
         office.visit(driver="line", port=line.port, pattern=r"(?P<card>\d+)")

@@ -5,8 +5,8 @@ from datetime import date, timedelta
 from typing import Any
 
 from central.registers.kinds import Person
+from central.timesheet.outcome import Standing, not_judged, standing_of
 from central.web.views.period import FIGURES, Entry, entry, period
-from central.web.views.standing import Standing, not_judged, standing_of
 from tests.central.web.views.verdicts import EIGHT, FOUR, day, late, leaving
 
 FIRST = date(2026, 9, 1)

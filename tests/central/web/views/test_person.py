@@ -4,8 +4,8 @@ from datetime import date, timedelta
 
 import pytest
 
+from central.timesheet.outcome import Standing, not_judged, standing_of
 from central.web.views.person import last_of, month, neighbours, numbers
-from central.web.views.standing import Standing, not_judged, standing_of
 from tests.central.web.views.verdicts import EIGHT, FOUR, day, late, leaving
 
 SEPTEMBER = date(2026, 9, 1), date(2026, 9, 30)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from central.registers.kinds import Person
-from central.web.views.standing import Standing, not_judged, standing_of
+from central.timesheet.outcome import Standing, not_judged, standing_of
 from central.web.views.today import ALWAYS, Today, counts, today
 from tests.central.web.views.verdicts import EIGHT, FOUR, JAKARTA_S, ON, day, late, leaving
 

@@ -5,8 +5,8 @@ from datetime import date
 import pytest
 
 from central.registers.kinds import Person
+from central.timesheet.outcome import Standing, not_judged
 from central.web.access import Unit
-from central.web.views.standing import Standing, not_judged
 from central.web.views.today import Row
 from central.web.views.units import units
 

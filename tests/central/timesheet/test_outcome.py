@@ -10,9 +10,9 @@ from central.policy.cases import Case, read_cases
 from central.policy.load import Library
 from central.reports.days import COUNTED, Judged, states
 from central.timesheet.judge import judge
+from central.timesheet.outcome import Standing, not_judged, standing_of
 from central.timesheet.stored import dump_day
 from central.web.views.codes import codes_of, tone_of
-from central.web.views.standing import Standing, not_judged, standing_of
 from tests.central.web.views.verdicts import EIGHT, FOUR, day, late, leaving
 
 CASES = [
