@@ -102,7 +102,7 @@ class Office:
         settings = self.settings(**changes)
         worker = Worker(
             settings,
-            ZONE,
+            ZoneInfo(settings.timezone or ZONE.key),
             self.driver or DRIVERS[settings.driver],
             self.ledger,
             self.clock,
@@ -112,9 +112,14 @@ class Office:
             alarm=lambda code, _message, _terminal: self.alarms.append(code),
             entries=self.entries,
             timing=self.timing,
+            **self.worker_parts(),
         )
         self.workers.append(worker)
         return worker
+
+    def worker_parts(self) -> dict[str, Any]:
+        """Return further arguments of each worker."""
+        return {}
 
     def events(self, kind: str = "") -> list[dict[str, Any]]:
         """Return the ledger's events whose type contains ``kind``, each checked against the contract."""

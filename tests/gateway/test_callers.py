@@ -8,7 +8,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 import urllib3
@@ -27,23 +26,21 @@ from drivers.base import (
 from drivers.push.simulator import SimulatedTerminal, Simulator
 from drivers.receiver.caller import CallerOptions
 from drivers.receiver.http import Reply, Request
-from drivers.receiver.registry import Body, Collected, Exchange, Expected, Key, Serial
+from drivers.receiver.registry import Body, Collected, Exchange, Key, Serial
 from drivers.soap import simulator as web
 from drivers.zkteco import simulator as network
 from gateway import app
 from gateway import callers as callers_module
-from gateway.callers import Callers, config_of
+from gateway.callers import config_of
 from gateway.clock import SystemClock
 from gateway.commands import Refusal
 from gateway.doctor import examine, sections
 from gateway.pause import Pause
-from gateway.settings import Settings, load
-from gateway.terminal.runner import Crew
-from gateway.terminal.worker import Worker
+from gateway.settings import load
 from tests.broker import WAIT_S, Broker, eventually, free_port
 from tests.drivers.receiver.caller import get, post, to_end
 from tests.gateway import office as office_module
-from tests.gateway.office import Clock
+from tests.gateway.calling_office import CallingOffice, settings_with
 from tests.gateway.test_cli import hadir
 from tests.gateway.test_reload import NOTHING
 from tests.gateway.test_reload import Office as DaemonOffice
@@ -148,45 +145,11 @@ class Paper:
             yield terminal
 
 
-def settings_with(**receiver: Any) -> Settings:
-    """Return settings with a receiver."""
-    return Settings.model_validate(
-        {
-            "site": "office",
-            "gateway": "gw",
-            "timezone": "Asia/Jakarta",
-            "mqtt": {"url": "mqtt://127.0.0.1"},
-            "receiver": receiver or None,
-            "terminals": [{"name": "lobby", "driver": "zkteco", "address": "127.0.0.1"}],
-        }
-    )
-
-
 @dataclass(kw_only=True)
-class Office(office_module.Office):
+class Office(CallingOffice):
     """An office whose terminal calls."""
 
     paper: Paper
-    callers: Callers
-    crew: Crew = field(default_factory=Crew)
-    port: int = 0
-
-    def create_worker(self, **changes: object) -> Worker:
-        """Return a worker of the crew."""
-        worker = Worker(
-            self.settings(**changes),
-            office_module.ZONE,
-            self.paper.driver(),
-            self.ledger,
-            self.clock,
-            captures=self.folder / "captures",
-            alarm=lambda code, _message, _terminal: self.alarms.append(code),
-            timing=self.timing,
-            crew=self.crew,
-            port=self.callers.port,
-        )
-        self.workers.append(worker)
-        return worker
 
     def exchange(self, request: bytes) -> bytes:
         """Call as a terminal does; return the reply's body, or its status where that is not 200."""
@@ -199,16 +162,10 @@ class Office(office_module.Office):
 @pytest.fixture
 def office(tmp_path: Path) -> Iterator[Office]:
     """Open an office with a receiver."""
-    port, alarms = free_port(), list[str]()
-    clock = Clock()
-    callers = Callers(clock, lambda code, _message, _terminal: alarms.append(code))
+    paper = Paper()
     entry: dict[str, object] = {"name": "gate", "driver": "zkteco", "address": "127.0.0.1", "poll": "1h", "serial": SN}
-    with ExitStack() as stack:
-        stack.callback(callers.close)
-        callers.open(settings_with(listen=f"127.0.0.1:{port}"))
-        callers._registry.expect({Serial(SN): Expected("gate")})
-        parts: dict[str, Any] = {"paper": Paper(), "callers": callers, "port": port, "clock": clock, "alarms": alarms}
-        yield stack.enter_context(Office.opened(tmp_path, entry=entry, **parts))
+    with Office.receiving(tmp_path, entry, Serial(SN), paper=paper, driver=paper.driver()) as opened:
+        yield opened
 
 
 def test_a_terminal_that_calls_is_acknowledged_after_the_commit(office: Office) -> None:

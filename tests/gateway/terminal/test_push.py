@@ -7,8 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -20,48 +19,20 @@ from drivers import DRIVERS
 from drivers.base import ClockReading
 from drivers.push.simulator import FIRMWARES, Firmware, SimulatedTerminal, Simulator, history
 from drivers.push.terminal import PushCaller, attach
-from drivers.receiver.registry import Expected, Serial
-from gateway.callers import Callers
+from drivers.receiver.registry import Serial
 from gateway.ledger import Ledger, LedgerFull
-from gateway.terminal.runner import Crew
-from gateway.terminal.worker import Worker
 from tests.broker import WAIT_S, eventually, free_port
 from tests.drivers.receiver.caller import to_end
-from tests.gateway import office as office_module
-from tests.gateway.office import ZONE, Clock
-from tests.gateway.test_callers import settings_with
+from tests.gateway.calling_office import CallingOffice
+from tests.gateway.office import ZONE
 
 SERIAL = "SIM0000000001"
 PACE = 0.01
 ROOT = Path(__file__).parent.parent.parent.parent
 
 
-@dataclass(kw_only=True)
-class Office(office_module.Office):
+class Office(CallingOffice):
     """An office whose terminal speaks PUSH."""
-
-    callers: Callers
-    crew: Crew = field(default_factory=Crew)
-    url: str
-
-    def create_worker(self, **changes: object) -> Worker:
-        """Return a worker of the crew."""
-        worker = Worker(
-            self.settings(**changes),
-            ZONE,
-            self.driver or DRIVERS["push"],
-            self.ledger,
-            self.clock,
-            captures=self.folder / "captures",
-            report=lambda topic, payload: self.reports.append((topic, payload)),
-            publish=lambda topic, payload: self.published.append((topic, payload)),
-            alarm=lambda code, _message, _terminal: self.alarms.append(code),
-            timing=self.timing,
-            crew=self.crew,
-            port=self.callers.port,
-        )
-        self.workers.append(worker)
-        return worker
 
     def terminal(self, firmware: Firmware = "2.4", records: int = 0) -> SimulatedTerminal:
         """Return a terminal whose clock is right."""
@@ -95,20 +66,9 @@ def _key(made: Any) -> tuple[str, str]:
 @pytest.fixture
 def office(tmp_path: Path) -> Iterator[Office]:
     """Open an office with a receiver."""
-    port, alarms, clock = free_port(), list[str](), Clock()
-    callers = Callers(clock, lambda code, _message, _terminal: alarms.append(code))
     entry: dict[str, object] = {"name": "loket-3", "driver": "push", "serial": SERIAL, "poll": "1s"}
-    with ExitStack() as stack:
-        stack.callback(callers.close)
-        callers.open(settings_with(listen=f"127.0.0.1:{port}"))
-        callers._registry.expect({Serial(SERIAL): Expected("loket-3")})
-        parts: dict[str, Any] = {
-            "callers": callers,
-            "url": f"http://127.0.0.1:{port}",
-            "clock": clock,
-            "alarms": alarms,
-        }
-        yield stack.enter_context(Office.opened(tmp_path, entry=entry, **parts))
+    with Office.receiving(tmp_path, entry, Serial(SERIAL)) as opened:
+        yield opened
 
 
 @pytest.mark.parametrize("firmware", FIRMWARES)

@@ -6,65 +6,31 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 from structlog.testing import capture_logs
 
-from drivers import DRIVERS
 from drivers.base import RawPunch
-from drivers.receiver.registry import Expected, UrlPath
+from drivers.receiver.registry import UrlPath
 from drivers.webhook.simulator import BAD_RECORDS, NIP, PRIVATE, App, Simulator
 from drivers.zkteco import simulator as zkteco
-from gateway.callers import Callers
 from gateway.ledger import Ledger, LedgerFull
-from gateway.terminal.runner import Crew
-from gateway.terminal.worker import Worker
 from tests.broker import WAIT_S, eventually, free_port
 from tests.drivers.webhook.office import PATH, SECRET, SERIAL, answer, body_of, exchange, request
 from tests.drivers.webhook.office import entry as entry_of
-from tests.gateway import office as office_module
-from tests.gateway.office import ZONE, Clock
-from tests.gateway.test_callers import settings_with
+from tests.gateway.calling_office import CallingOffice
+from tests.gateway.office import ZONE
 from tests.gateway.test_cli import hadir
 
 PACE = 0.01
 ROOT = Path(__file__).parent.parent.parent.parent
 
 
-@dataclass(kw_only=True)
-class Office(office_module.Office):
+class Office(CallingOffice):
     """An office with an app."""
-
-    callers: Callers
-    crew: Crew = field(default_factory=Crew)
-    url: str
-
-    def create_worker(self, **changes: object) -> Worker:
-        """Return a worker of the crew."""
-        settings = self.settings(**changes)
-        worker = Worker(
-            settings,
-            ZoneInfo(settings.timezone or ZONE.key),
-            DRIVERS[settings.driver],
-            self.ledger,
-            self.clock,
-            captures=self.folder / "captures",
-            report=lambda topic, payload: self.reports.append((topic, payload)),
-            publish=lambda topic, payload: self.published.append((topic, payload)),
-            alarm=lambda code, _message, _terminal: self.alarms.append(code),
-            entries=self.entries,
-            timing=self.timing,
-            crew=self.crew,
-            port=self.callers.port,
-        )
-        self.workers.append(worker)
-        return worker
 
     def post(self, *records: Any) -> tuple[int, Any]:
         """Post records; return the status of the reply and its JSON."""
@@ -85,18 +51,12 @@ class Office(office_module.Office):
 @pytest.fixture
 def office(tmp_path: Path) -> Iterator[Office]:
     """Open an office with a receiver."""
-    port, alarms, clock = free_port(), list[str](), Clock()
-    callers = Callers(clock, lambda code, _message, _terminal: alarms.append(code))
-    (tmp_path / "secrets").mkdir()
-    entry = {"name": "aplikasi", "driver": "webhook", "poll": "1s", **entry_of(tmp_path / "secrets")}
-    with ExitStack() as stack:
-        stack.callback(callers.close)
-        callers.open(settings_with(listen=f"127.0.0.1:{port}"))
-        callers._registry.expect({UrlPath(f"/hook/{PATH}"): Expected("aplikasi")})
-        parts: dict[str, Any] = {"callers": callers, "url": f"http://127.0.0.1:{port}", "clock": clock}
-        folder = tmp_path / "data"
-        folder.mkdir()
-        yield stack.enter_context(Office.opened(folder, entry=entry, alarms=alarms, **parts))
+    secrets, folder = tmp_path / "secrets", tmp_path / "data"
+    secrets.mkdir()
+    folder.mkdir()
+    entry = {"name": "aplikasi", "driver": "webhook", "poll": "1s", **entry_of(secrets)}
+    with Office.receiving(folder, entry, UrlPath(f"/hook/{PATH}")) as opened:
+        yield opened
 
 
 def stored(new: int, known: int = 0, quarantined: int = 0) -> tuple[int, dict[str, int]]:
