@@ -42,8 +42,9 @@ TRANSFER = {
     "verified": _("verified: {events} events, {faults} faults, as in the file"),
     "verified_otherwise": _("WRONG: verify finds other faults in the new database than in the file: {faults}"),
     "next": _(
-        "Next: write `database: {database}` into the settings, then `hadir-central doctor`, `hadir-central rebuild`, "
-        "and start the services. {file} is unchanged: keep it until the new database has a backup."
+        "Next: write the address {database} as `postgresql: url:` into the settings, then `hadir-central doctor`, "
+        "`hadir-central rebuild`, and start the services. {file} is unchanged: keep it until the new database has a "
+        "backup."
     ),
 }
 """Texts of ``transfer``."""
