@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from central.closing.adjust import NUMBERS, adjust
 from central.closing.files import files_for
+from central.collector import paused_collector
 from central.moments import print_moment
 from central.policy.office import OfficePolicies
 from central.registers.lookup import zone_of
@@ -117,6 +118,7 @@ class _Read(NamedTuple):
     policies: frozenset[str]
 
 
+@paused_collector()
 def draft(connection: Connection, policies: OfficePolicies, unit: str, on: date, now: datetime) -> Draft:
     """Read what closing the period that has a date would fix, for a unit with those below it.
 
@@ -144,6 +146,7 @@ def draft(connection: Connection, policies: OfficePolicies, unit: str, on: date,
     return replace(read, still_open=replace(read.still_open, set_aside=set_aside), last_change=change)
 
 
+@paused_collector()
 def unit_period(connection: Connection, policies: OfficePolicies, unit: str, on: date) -> UnitPeriod:
     """Return the period that holds a date: as it was closed with this unit or one above, or as it stands now.
 
@@ -278,6 +281,7 @@ class Prepared:
         return _store(connection, read, self.files, self.closed_by, self.paper, self.now)
 
 
+@paused_collector()
 def prepare(
     connection: Connection,
     read: Draft,

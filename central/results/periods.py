@@ -16,7 +16,7 @@ from central.timesheet.outcome import Counts
 from central.timesheet.rules import RulesOn
 from central.timesheet.totals import Totals, by_period, period_of, total, work_order
 
-PEOPLE = 100
+PEOPLE = 250
 """People read at once."""
 MARGIN = timedelta(days=40)
 """Days that a period may have beyond the requested dates."""

@@ -16,6 +16,7 @@ import typer
 from sqlalchemy import Connection
 
 from central.closing.close import unit_period
+from central.collector import paused_collector
 from central.options import Db, InLanguage, Policies, clock_of, parse_date
 from central.policy.office import OfficePolicies
 from central.registers.lookup import UnknownSubjectError, find_person
@@ -196,7 +197,7 @@ def _write(
     now = clock_of(context)()
     draft = output.with_name(f".{output.name}.{os.getpid()}.draft")
     try:
-        with closing(Database(db, read_only=True)) as database, database.reading() as connection:
+        with closing(Database(db, read_only=True)) as database, paused_collector(), database.reading() as connection:
             sheet = build(connection, given, source.today_in(connection, now))
             rows = _into(draft, sheet, chosen, given, language)
         digest = _sha256(draft)

@@ -176,7 +176,7 @@ def current(
     )
     if known_at is not None:
         query = query.where(OUTCOME.c.entered <= known_at)
-    rows = connection.execute(query.order_by(*_KEY))
+    rows = connection.execute(query.order_by(*_KEY)).all()
     return list(map(_day, {(row[0], row[1]): row for row in rows}.values()))
 
 

@@ -757,13 +757,15 @@ def _is_near(on: date, dates: Sequence[date]) -> bool:
 
 def rules_for(office: Office, own: PersonRows, dates: Sequence[date]) -> RulesOn:
     """Return the rules of each date of a person: of a date without a policy those of the nearest judged one."""
-    known = {on: rules for on in dates if (rules := office.rules(own, on)) is not None}
+    found: dict[date, Rules] = {}
 
     def rules_on(on: date) -> Rules:
-        found = known.get(on) or office.rules(own, on)
-        if found is None:
-            found = known[min(known, key=lambda other: (abs((other - on).days), other))]
-        known[on] = found
-        return found
+        if on not in found:
+            rules = office.rules(own, on)
+            if rules is None:
+                known = {other: one for other in dates if (one := office.rules(own, other)) is not None}
+                rules = known[min(known, key=lambda other: (abs((other - on).days), other))]
+            found[on] = rules
+        return found[on]
 
     return rules_on

@@ -1,8 +1,10 @@
 """The totals of a period: what days, leave, buckets and counters cut, and the limits of it. Pure and total."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import lru_cache
+from operator import attrgetter
 
 from central.timesheet.model import DayResult, Reason
 from central.timesheet.outcome import Counts
@@ -44,6 +46,7 @@ class _Cutting:
     ref: Ref | None
 
 
+@lru_cache(4096)
 def period_of(on: date, begins_on: int) -> tuple[date, date]:
     """Return first and last day of the period that holds a date; periods begin on a day of the month from 1 to 28."""
     begins_on = min(max(begins_on, 1), 28)
@@ -67,9 +70,8 @@ def by_period(results: Iterable[Counts], begins_on: int) -> dict[tuple[date, dat
     return periods
 
 
-def work_order(result: Counts | DayResult) -> tuple[date, date]:
-    """Return the order of days within a period or year."""
-    return result.work_date, result.date
+work_order: Callable[[Counts | DayResult], tuple[date, date]] = attrgetter("work_date", "date")
+"""Returns the order of a day within a period or year."""
 
 
 def total(period: tuple[date, date], results: Sequence[Counts], rules_on: RulesOn) -> Totals:
