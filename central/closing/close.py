@@ -130,7 +130,7 @@ def draft(connection: Connection, policies: OfficePolicies, unit: str, on: date,
     if not registers.rows("units", [f"unit:{unit}"]):
         raise ClosingError("closing_no_unit", unit=unit)
     _refuse_second(connection, unit, on)
-    found = _found(connection, policies, unit, on)
+    found = _found(connection, policies, unit, on, to_store=True)
     first, last = _extent(found.periods)
     today = now.astimezone(zone_of(registers.rows("units"))).date()
     if last >= today:
@@ -161,7 +161,7 @@ def unit_period(connection: Connection, policies: OfficePolicies, unit: str, on:
             if closed.lines:
                 return closed
     try:
-        found = _found(connection, policies, unit, on)
+        found = _found(connection, policies, unit, on, to_store=False)
     except ClosingError:
         raise NoSheetError("no_verdicts", unit=unit, date=on.isoformat()) from None
     read = _draft(connection, policies, unit, on, found, to_store=False)
@@ -176,10 +176,11 @@ class _Found(NamedTuple):
     periods: Sequence[_Read]
 
 
-def _found(connection: Connection, policies: OfficePolicies, unit: str, on: date) -> _Found:
+def _found(connection: Connection, policies: OfficePolicies, unit: str, on: date, *, to_store: bool) -> _Found:
     units = Registers(connection).with_units_below(unit, on - REACH, on + REACH)
     judged = results.people_judged(connection, on - REACH, on + REACH, sorted(units))
-    found = [_read(one) for one in people_periods(connection, policies, judged, on, on) if one.unit in units]
+    periods = people_periods(connection, policies, judged, on, on)
+    found = [_read(one, to_store=to_store) for one in periods if one.unit in units]
     if not found:
         raise ClosingError("closing_no_verdicts", unit=unit, date=on.isoformat())
     return _Found(units, judged, found)
@@ -192,7 +193,7 @@ def _draft(
 
     ``to_store``: with what is compared before it is stored, which is large and no sheet needs.
     """
-    ours = list(_not_closed(connection, policies, found.periods))
+    ours = list(_not_closed(connection, policies, found.periods, to_store=to_store))
     first, last = _extent(ours or found.periods)
     totals = [one.closed for one in ours]
     adjustments = list(_adjustments(connection, policies, found.units, totals, on, first, last))
@@ -354,7 +355,7 @@ def _refuse_second(connection: Connection, unit: str, on: date) -> None:
             )
 
 
-def _read(one: PersonPeriod) -> _Read:
+def _read(one: PersonPeriod, *, to_store: bool) -> _Read:
     row = total_row(one)
     revisions = {day.date.isoformat(): day.revision for day in one.days}
     open_ = [(one.person, day.date.isoformat()) for day in one.days if day.standing.status == "open"]
@@ -363,8 +364,9 @@ def _read(one: PersonPeriod) -> _Read:
         for day in one.days
         if day.standing.status == "provisional"
     ]
+    texts = (encode(row), encode(revisions)) if to_store else ("", "")
     return _Read(
-        ClosedTotal(row["person"], row["first"], row["last"], row["unit"], encode(row), encode(revisions)),
+        ClosedTotal(row["person"], row["first"], row["last"], row["unit"], *texts),
         counted_of(one),
         open_,
         provisional,
@@ -381,7 +383,9 @@ def _extent(found: Iterable[_Read]) -> tuple[date, date]:
     )
 
 
-def _not_closed(connection: Connection, policies: OfficePolicies, found: Iterable[_Read]) -> Iterator[_Read]:
+def _not_closed(
+    connection: Connection, policies: OfficePolicies, found: Iterable[_Read], *, to_store: bool
+) -> Iterator[_Read]:
     """Yield the periods that are not closed; of one that overlaps a closed one, the dates that are not.
 
     Periods overlap where a person's policy begins them on another day of the month than before.
@@ -400,7 +404,7 @@ def _not_closed(connection: Connection, policies: OfficePolicies, found: Iterabl
                 rest.setdefault(left, []).append(one.closed.person)
         for (begin, end), people in sorted(rest.items()):
             for period in people_between(connection, policies, people, begin, end):
-                yield _read(period)
+                yield _read(period, to_store=to_store)
 
 
 def without(period: tuple[date, date], taken: Iterable[tuple[date, date]]) -> tuple[date, date] | None:

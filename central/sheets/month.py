@@ -137,6 +137,8 @@ def _grid(line: Line, dates: Sequence[date], settings: Settings) -> dict[date, l
 
 
 def _codes(found: Standing, settings: Settings) -> Sequence[str]:
+    if not found.excused:
+        return codes_of(found)
     own = [settings.leave_codes.get(kind) for kind in found.excused]
     usual = [LEAVE.get(kind, OTHER_LEAVE) for kind in found.excused]
     replaced = {code: mine for code, mine in zip(usual, own, strict=True) if mine is not None}

@@ -1,6 +1,7 @@
 """The short codes of a month's sheet, as personnel offices write them. Pure; the same in every language."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 from central.texts import Text, in_context
 from central.timesheet import outcome as marks
@@ -39,6 +40,7 @@ CODES: Mapping[str, Text] = {
 """What codes mean, in the order of the legend."""
 
 
+@lru_cache(4096)
 def codes_of(found: Standing) -> tuple[str, ...]:
     """Return the codes of a date; what may still change stands behind ``?``."""
     if marks.NONE in found.marks:
