@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy import Connection
 
+from central.cluster import ClusterError, OnCluster, spread_on, whole
 from central.options import InLanguage, clock_of, parse_date
 from central.policy.cases import BrokenCaseError, Case, read_cases
-from central.policy.cluster import ClusterError, check_address, spread_on
 from central.policy.document import DocumentError, Node, Place
 from central.policy.explain import explain
 from central.policy.load import SHIPPED, Library, Policy, PolicyError
@@ -178,10 +178,7 @@ def try_(
     ] = None,
     unit: Annotated[str | None, typer.Option(metavar="KEY", help="Only this unit, with those below it.")] = None,
     person: Annotated[str | None, typer.Option(metavar="PERSON", help="Only this person: key, or name.")] = None,
-    on: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="Dask's scheduler whose workers judge: tcp://127.0.0.1:8786, or tls://…"),
-    ] = None,
+    on: OnCluster = None,
     lang: InLanguage = Language.ENGLISH,
     as_json: AsJson = False,
     policies: Shipped = SHIPPED,
@@ -233,11 +230,7 @@ def try_(
 
 
 def _spread(on: str, db: Path, office: OfficePolicies, names: tuple[str, str]) -> Spread:
-    try:
-        check_address(on)
-    except ValueError as error:
-        raise typer.BadParameter(f"{error}.", param_hint="--on") from None
-    return lambda parts: spread_on(on, db.absolute(), office, names, parts)
+    return lambda parts: spread_on(on, whole(db), office, names, parts)
 
 
 def _people(

@@ -1,7 +1,7 @@
 """One policy after another on the facts of a database, in place of those that are assigned; nothing is stored.
 
 The work is cut into parts: people of a unit in one period under one policy. Whoever judges a part needs nothing but the
-part, the policy and the database, so parts may be judged anywhere and in any order (:mod:`central.policy.cluster`).
+part, the policy and the database, so parts may be judged anywhere and in any order (:mod:`central.cluster`).
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping

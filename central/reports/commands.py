@@ -7,11 +7,13 @@ import time
 from contextlib import closing
 from dataclasses import fields
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from sqlalchemy import Connection
 
+from central.cluster import ClusterError, OnCluster, recompute_on, whole
 from central.options import AsJson, Db, InLanguage, KnownAt, Policies, clock_of
 from central.policy.office import OfficePolicies
 from central.registers.lookup import UnknownSubjectError, find_person, zone_of
@@ -134,6 +136,7 @@ def recompute(
     db: Db,
     policies: Policies = None,
     retry: Annotated[bool, typer.Option("--retry", help="Also try again what could not be judged before.")] = False,
+    on: OnCluster = None,
     lang: InLanguage = Language.ENGLISH,
 ) -> None:
     """Judge again what has changed, then end; also while an inbox runs, which does the same.
@@ -144,14 +147,28 @@ def recompute(
         if retry:
             with database.writing() as connection:
                 marks.retry(connection)
-        worker = Recompute(database, OfficePolicies(policies), now=clock_of(context))
+        office = OfficePolicies(policies)
+        worker = Recompute(database, office, now=clock_of(context))
+        judged = written = 0
+        if on is not None:
+            worker.begin()
+            worker.advance()
+            judged, written = _recompute_on(on, db, office)
         _run(worker)
         with database.reading() as connection:
             failed = marks.numbers(connection)[1]
-    print(message("recomputed", lang, judged=worker.judged, written=worker.written))
+    print(message("recomputed", lang, judged=judged + worker.judged, written=written + worker.written))
     if failed:
         print(message("set_aside", lang, failed=failed), file=sys.stderr)
         raise typer.Exit(1)
+
+
+def _recompute_on(address: str, db: Path, office: OfficePolicies) -> tuple[int, int]:
+    try:
+        return recompute_on(address, whole(db), office)
+    except ClusterError as error:
+        print(f"hadir-central: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
 
 
 def rebuild(context: typer.Context, db: Db, policies: Policies = None, lang: InLanguage = Language.ENGLISH) -> None:

@@ -1,11 +1,13 @@
 """`policy try --on`: real workers of Dask, one of which is killed; the digests are those of one process."""
 
+import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,13 @@ from typing import Any
 import pytest
 from distributed import Client
 
-from central.policy import cluster
-from central.policy.cluster import ClusterError, check_address, spread_on
+from central import cluster
+from central.cluster import ClusterError, check_address, spread_on
 from central.policy.office import OfficePolicies
 from central.policy.trial import Part, digest_of, people_on, try_policies
+from central.store import results
+from central.store.engine import Database
+from tests import command
 from tests.broker import WAIT_S, eventually, free_port
 from tests.central.policy.test_trial import NAMES, centre, run
 from tests.central.store.office import POLICIES, Centre
@@ -71,13 +76,6 @@ def test_workers_bring_what_one_process_brings_also_where_one_is_killed(
     arrived: list[Part] = []
     at_kill: list[int] = []
 
-    def kill() -> None:
-        with Client(url, timeout=WAIT_S, set_as_default=False) as client:  # type: ignore[no-untyped-call]
-            name = next(one for one, about in _workers(client).items() if str(about["name"]) == "0")
-            eventually(lambda: client.processing().get(name))
-        at_kill.append(len(arrived))
-        workers[0].kill()
-
     def spread(parts: Any) -> Iterator[Any]:
         sent.extend(parts)
         for found in spread_on(url, Path(centre.database.address), OfficePolicies(POLICIES), NAMES, sent):
@@ -85,7 +83,7 @@ def test_workers_bring_what_one_process_brings_also_where_one_is_killed(
             yield found
 
     workers[0].send_signal(signal.SIGSTOP)
-    killer = threading.Thread(target=kill)
+    killer = threading.Thread(target=_kill_where_it_works, args=(url, workers[0], lambda: at_kill.append(len(arrived))))
     killer.start()
     try:
         assert digest(centre, spread) == alone
@@ -100,6 +98,61 @@ def test_workers_bring_what_one_process_brings_also_where_one_is_killed(
     code, output = run(centre, *words)
     assert (code, "SHA-256 of all results: " in output) == (0, True)
     assert run(centre, *words, "--on", url) == (code, output)
+
+
+def test_a_new_decree_is_judged_by_workers_as_by_one_process(
+    centre: Centre, address: tuple[str, list[subprocess.Popen[bytes]]], tmp_path: Path
+) -> None:
+    """To the digest, from policies that only the command has, and with a worker killed that was given work."""
+    url, workers = address
+    folder = tmp_path / "policies"
+    shutil.copytree(POLICIES, folder)
+    centre.database.truncate_log()
+    copies = [tmp_path / "alone.db", tmp_path / "spread.db"]
+    for copy in copies:
+        shutil.copy(tmp_path / "centre.db", copy)
+        assert _recomputed(copy, folder)[0] == 0
+    before = _digests(copies[0])
+    assert before == _digests(copies[1])
+    text = (folder / "graded.yaml").read_text("utf-8")
+    changed = text.replace('cut: "0.5"', 'cut: "0.25"')
+    assert changed != text
+    (folder / "graded.yaml").write_text(changed)
+
+    assert _recomputed(copies[0], folder)[0] == 0
+    workers[0].send_signal(signal.SIGSTOP)
+    killer = threading.Thread(target=_kill_where_it_works, args=(url, workers[0]))
+    killer.start()
+    try:
+        code, output = _recomputed(copies[1], folder, "--on", url)
+    finally:
+        killer.join()
+    assert (code, "judged" in output) == (0, True), output
+    assert _digests(copies[0]) == _digests(copies[1]) != before
+
+
+def _recomputed(path: Path, folder: Path, *more: str) -> tuple[int, str]:
+    words = ("recompute", "--db", path, "--policies", folder, *more)
+    done = command.run("central.cli", *words, env=os.environ | {"TERM": "dumb"})
+    return done.returncode, done.stdout + done.stderr
+
+
+def _digests(path: Path) -> list[Any]:
+    """Return each day's last revision and its digest."""
+    with closing(Database(path, read_only=True)) as database, database.reading() as connection:
+        return [
+            (one.person, one.date, one.revision, one.status, one.inputs, one.content)
+            for one in results.current(connection, None, date(2026, 1, 1), date(2026, 12, 31))
+        ]
+
+
+def _kill_where_it_works(url: str, worker: subprocess.Popen[bytes], before: Callable[[], None] = lambda: None) -> None:
+    """Kill the worker 0, which stands still, when it has been given work."""
+    with Client(url, timeout=WAIT_S, set_as_default=False) as client:  # type: ignore[no-untyped-call]
+        name = next(one for one, about in _workers(client).items() if str(about["name"]) == "0")
+        eventually(lambda: client.processing().get(name))
+    before()
+    worker.kill()
 
 
 def _workers(client: Any) -> dict[str, Any]:
