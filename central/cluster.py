@@ -19,7 +19,7 @@ import typer
 from central.policy.load import Policy
 from central.policy.office import OfficePolicies
 from central.policy.trial import Judged, Part, judge_part
-from central.store.engine import Database
+from central.store.engine import Database, is_url
 from central.timesheet.model import ENGINE
 from central.timesheet.recompute import Recompute
 
@@ -68,9 +68,9 @@ OnCluster = Annotated[
 ]
 
 
-def whole(database: Path) -> Path:
+def whole(database: Path | str) -> Path | str:
     """Return a database's address as it is right in any folder."""
-    return database.absolute() if isinstance(database, Path) else database
+    return database if is_url(database) else Path(database).absolute()
 
 
 def _is_loopback(host: str) -> bool:
@@ -81,7 +81,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def spread_on(
-    address: str, database: Path, policies: OfficePolicies, names: Iterable[str], parts: Iterable[Part]
+    address: str, database: Path | str, policies: OfficePolicies, names: Iterable[str], parts: Iterable[Part]
 ) -> Iterator[tuple[Part, Judged]]:
     """Yield parts with what they come to, in the order in which workers end them; raises ClusterError.
 
@@ -94,7 +94,7 @@ def spread_on(
             yield waiting.pop(future), sides
 
 
-def recompute_on(address: str, database: Path, policies: OfficePolicies) -> tuple[int, int]:
+def recompute_on(address: str, database: Path | str, policies: OfficePolicies) -> tuple[int, int]:
     """Let workers judge what marks name, until none waits; return person-days judged and revisions written.
 
     Each batch is a transaction of its worker: one that is lost has done all of it or nothing, and another takes its
@@ -131,7 +131,7 @@ class _Cluster:
     """The workers, each as often as it has threads."""
     completed: Any
 
-    def submit(self, work: Callable[..., Any], database: Path, *more: object, **where: object) -> Any:
+    def submit(self, work: Callable[..., Any], database: Path | str, *more: object, **where: object) -> Any:
         """Return the future of a piece of work."""
         future = self.client.submit(work, database, self.office, *more, pure=False, retries=RETRIES, **where)
         self.completed.add(future)
@@ -191,12 +191,12 @@ def _office(known: Mapping[str, Policy], theirs: Mapping[str, Any]) -> OfficePol
     return policies
 
 
-def _judged_by_worker(database: Path, policies: OfficePolicies, part: Part) -> dict[str, Any]:
+def _judged_by_worker(database: Path | str, policies: OfficePolicies, part: Part) -> dict[str, Any]:
     with closing(Database(database, read_only=True)) as opened, opened.reading() as connection:
         return dict(judge_part(connection, policies, part))
 
 
-def _batch_by_worker(database: Path, policies: OfficePolicies) -> tuple[int, int, int]:
+def _batch_by_worker(database: Path | str, policies: OfficePolicies) -> tuple[int, int, int]:
     with closing(Database(database)) as opened:
         worker = Recompute(opened, policies)
         marks = worker.batch()

@@ -168,7 +168,7 @@ def try_(
         ),
     ],
     db: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Judge what this database of the centre holds.")
+        str | None, typer.Option(metavar="FILE", help="Judge what this database of the centre holds.")
     ] = None,
     first: Annotated[
         date | None, typer.Option("--from", metavar="DATE", parser=parse_date, help="The first date, with --db.")
@@ -229,7 +229,7 @@ def try_(
         _print_trials(tried, names, lang, with_days=person is not None)
 
 
-def _spread(on: str, db: Path, office: OfficePolicies, names: tuple[str, str]) -> Spread:
+def _spread(on: str, db: str, office: OfficePolicies, names: tuple[str, str]) -> Spread:
     return lambda parts: spread_on(on, whole(db), office, names, parts)
 
 

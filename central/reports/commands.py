@@ -7,7 +7,6 @@ import time
 from contextlib import closing
 from dataclasses import fields
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -163,7 +162,7 @@ def recompute(
         raise typer.Exit(1)
 
 
-def _recompute_on(address: str, db: Path, office: OfficePolicies) -> tuple[int, int]:
+def _recompute_on(address: str, db: str, office: OfficePolicies) -> tuple[int, int]:
     try:
         return recompute_on(address, whole(db), office)
     except ClusterError as error:

@@ -78,7 +78,7 @@ def test_workers_bring_what_one_process_brings_also_where_one_is_killed(
 
     def spread(parts: Any) -> Iterator[Any]:
         sent.extend(parts)
-        for found in spread_on(url, Path(centre.database.address), OfficePolicies(POLICIES), NAMES, sent):
+        for found in spread_on(url, centre.database.address, OfficePolicies(POLICIES), NAMES, sent):
             arrived.append(found[0])
             yield found
 
@@ -172,9 +172,9 @@ def test_what_cannot_be_used_is_named(centre: Centre, monkeypatch: pytest.Monkey
     assert (code, "without TLS" in output) == (2, True)
     monkeypatch.setattr(cluster, "ANSWER_S", 0.1)
     with pytest.raises(ClusterError, match="does not answer"):
-        list(spread_on(f"tcp://127.0.0.1:{free_port()}", Path(centre.database.address), OfficePolicies(), (), ()))
+        list(spread_on(f"tcp://127.0.0.1:{free_port()}", centre.database.address, OfficePolicies(), (), ()))
     with pytest.raises(ClusterError, match="needs certificates"):
-        list(spread_on("tls://127.0.0.1:1", Path(centre.database.address), OfficePolicies(), (), ()))
+        list(spread_on("tls://127.0.0.1:1", centre.database.address, OfficePolicies(), (), ()))
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ClusterError, match=r"hadir-gateway\[cluster\]"):
-        list(spread_on("tcp://127.0.0.1:1", Path(centre.database.address), OfficePolicies(), (), ()))
+        list(spread_on("tcp://127.0.0.1:1", centre.database.address, OfficePolicies(), (), ()))
