@@ -23,6 +23,9 @@ from typer.core import TyperGroup
 from central import report as reports
 from central.closing import commands as closing_commands
 from central.inbox import Broker, Inbox
+from central.lanes import commands as lane_commands
+from central.lanes.assignment import MAX_LANES
+from central.lanes.worker import PlanDiffersError
 from central.log import configure_logging
 from central.mail import commands as mail_commands
 from central.operation import commands as operation_commands
@@ -47,7 +50,9 @@ from central.settings import BROKER_URL, DEFAULT, VARIABLE, SettingsError, check
 from central.sheets import commands as sheet_commands
 from central.store import Database, Store, StoreError, StoreLocked, marks, ownership, retention
 from central.store.engine import is_there, is_url, utc
+from central.store.lanes import Plan
 from central.store.portable import run
+from central.store.standby import Standby
 from central.texts import Language, Text, _
 from central.timesheet.recompute import Recompute
 from central.timesheet.worker import PERSON_DAYS, Worker
@@ -77,6 +82,9 @@ HINTS: dict[str, Text] = {
     ),
     "no_database": _("Check --db; `hadir-central inbox` and `import` create the file when they first run."),
     "locked": _("Only one inbox may write into a database: stop the other, or name another file with --db."),
+    "lanes": _(
+        "All workers of one database have the same --root and --client-id: `hadir-central lanes show` names them."
+    ),
     "settings": _(
         "Mend the line that is named, then `hadir-central check`; `hadir-central init` writes the first settings."
     ),
@@ -170,6 +178,7 @@ app.add_typer(closing_commands.app, name="period")
 app.add_typer(sheet_commands.app, name="sheet")
 app.add_typer(request_commands.app, name="request")
 app.add_typer(mail_commands.app, name="mail")
+app.add_typer(lane_commands.app, name="lanes")
 app.add_typer(rights_commands.hold, name="hold")
 app.add_typer(rights_commands.app, name="retention")
 app.add_typer(rights_commands.person, name="person")
@@ -276,16 +285,44 @@ def inbox(
     cert_file: Annotated[Path | None, _file("The client's certificate (PEM).")] = None,
     key_file: Annotated[Path | None, _file("The client's key (PEM).")] = None,
     policies: Policies = None,
+    lanes: Annotated[
+        int | None,
+        typer.Option(
+            "--lanes",
+            min=1,
+            max=MAX_LANES,
+            help="Share the sites with other workers of the same database (PostgreSQL), in so many lanes.",
+        ),
+    ] = None,
+    synchronous: Annotated[
+        bool | None,
+        typer.Option(
+            "--synchronous/--asynchronous", help="Send receipts only for what a synchronous standby has (PostgreSQL)."
+        ),
+    ] = None,
 ) -> None:
     """Receive, store, acknowledge, write receipts, and judge what has changed, until SIGTERM or Ctrl-C."""
     address = _broker(broker, username, password_file, ca_file, cert_file, key_file)
+    if lanes is not None and not is_url(db):
+        raise typer.BadParameter(
+            "a file has one inbox; lanes need a PostgreSQL database (--db postgresql://ROLE@HOST/DATABASE).",
+            param_hint="--lanes",
+        )
+    if synchronous and not is_url(db):
+        raise typer.BadParameter("a file has no standby; leave it out.", param_hint="--synchronous")
     configure_logging()
     log, now = structlog.get_logger("central"), clock_of(context)
     try:
+        if lanes is not None:
+            lane_commands.receive(
+                address, db, Plan(lanes, root, client_id), policies, now, synchronous=bool(synchronous)
+            )
+            return
         store = Store(db, now=now)
         try:
             worker = Worker(Recompute(store.database, OfficePolicies(policies), now=now, person_days=PERSON_DAYS))
-            receiver = Inbox(address, store, root=root, client_id=client_id, now=now, judge=worker.step)
+            held = Standby(store.database).has_everything if synchronous else lambda: True
+            receiver = Inbox(address, store, root=root, client_id=client_id, now=now, judge=worker.step, held=held)
 
             def stop(number: int, _frame: object) -> None:
                 receiver.stop()
@@ -301,6 +338,8 @@ def inbox(
         raise Failure(Code.LOCKED, str(exc), "locked") from exc
     except StoreError as exc:
         raise Failure(Code.DISK, str(exc), "inbox") from exc
+    except PlanDiffersError as exc:
+        raise Failure(Code.CONFIG, str(exc), "lanes") from exc
     log.info("inbox_stopped")
 
 

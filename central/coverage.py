@@ -82,6 +82,11 @@ class Coverage:
         gap = self.gaps[self._gap_index(sequence)]
         return gap.first < sequence < gap.last
 
+    @property
+    def extent(self) -> tuple[int, int]:
+        """Return the highest sequence held and the number of gaps, unlisted ones too."""
+        return self.seen, len(self.gaps) + self._unlisted_gaps
+
     def fill(self, sequence: int, now_s: float) -> Change:
         """Mark ``sequence``, which was not held, as held."""
         if sequence > self.seen:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.types import StringConstraints
 
+from central.lanes.assignment import MAX_LANES
 from central.policy.document import DocumentError, Node, parse, read_text
 from central.texts import Language
 
@@ -113,6 +114,15 @@ class BrokerSettings(_Part):
         return self
 
 
+class InboxSettings(_Part):
+    """The receiver, where the database is PostgreSQL's."""
+
+    lanes: Annotated[int, Field(ge=1, le=MAX_LANES)] | None = None
+    """None: one inbox receives everything."""
+    synchronous: bool = False
+    """Receipts leave only for what a synchronous standby has."""
+
+
 class PagesSettings(_Part):
     """The pages that ``hadir-central serve`` shows."""
 
@@ -167,6 +177,7 @@ class Settings(_Part):
     retention: _File | None = None
     """For how long what is kept, see :mod:`central.rights.settings`."""
     language: Annotated[Language, Field(strict=False)] = Language.ENGLISH
+    inbox: InboxSettings = InboxSettings()
     pages: PagesSettings = PagesSettings()
     metrics: MetricsSettings = MetricsSettings()
     backup: BackupSettings = BackupSettings()
@@ -291,6 +302,8 @@ OF: Mapping[str, Mapping[str, Callable[[Settings], object]]] = {
         "key_file": lambda settings: _text(settings.broker.key_file),
         "root": lambda settings: settings.broker.root,
         "client_id": lambda settings: settings.broker.client_id,
+        "lanes": lambda settings: settings.inbox.lanes,
+        "synchronous": lambda settings: settings.inbox.synchronous,
     },
     "backup": {
         "to": lambda settings: str(settings.backups),

@@ -97,8 +97,14 @@ def new_client(broker: Broker, client_id: str, mailbox: Mailbox) -> BoundedClien
     return client
 
 
-def explained(where: str, end: Disconnected) -> BrokerUnavailable:
-    """Return why a connection has ended, for a person."""
+def explained(where: str, end: Disconnected, *, shared: bool = False) -> BrokerUnavailable:
+    """Return why a connection has ended, for a person.
+
+    ``shared``: the client id is a lane's. Then a worker that has lost the lane may have connected once more, and the
+    pause is short; where that goes on, it is another deployment.
+    """
+    if end.code == SESSION_TAKEN_OVER and shared:
+        return BrokerUnavailable(f"{where}: {_SHARED_LANE}", unexplained=True)
     if end.code == SESSION_TAKEN_OVER:
         return BrokerUnavailable(f"{where}: {_SHARED}", TAKEN_OVER_PAUSE_S)
     reason = f"the connection to the broker {where} broke ({end.text})"
@@ -112,6 +118,10 @@ def ended_again(exc: BrokerUnavailable) -> BrokerUnavailable:
     return BrokerUnavailable(f"{exc}, again and again: the broker keeps ending, or {_SHARED}")
 
 
+_SHARED_LANE = (
+    "another client has connected with this lane's client id; if that goes on, a deployment with another database "
+    "uses the same --client-id, and each receives a part: end it, or give it another one"
+)
 _SHARED = (
     "another client connects with this client id: each takes messages from the other, and two databases each hold a "
     "part; end one of them, or give it another --client-id"

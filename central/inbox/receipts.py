@@ -52,16 +52,24 @@ class ReceiptWriter:
         self.next_s = 0.0
 
     def write(
-        self, receipts: Callable[[], Iterable[Receipt]], publish: Callable[[str, str], int], *, at_once: bool = False
+        self,
+        receipts: Callable[[], Iterable[Receipt]],
+        publish: Callable[[str, str], int],
+        held: Callable[[], bool],
+        *,
+        at_once: bool = False,
     ) -> None:
         """Publish a receipt to each gateway whose held range has changed, at most once in ``RECEIPT_INTERVAL_S``.
 
-        ``publish`` takes a gateway and the content, and returns the message id.
+        ``publish`` takes a gateway and the content, and returns the message id. Nothing is published while ``held``
+        returns False: what is stored is not yet wherever it has to be.
         """
         now_s = time.monotonic()
         if now_s < self.next_s and not at_once:
             return
         self.next_s = now_s + RECEIPT_INTERVAL_S
+        if not held():
+            return
         for gateway, stream, held_range in receipts():
             if self._last.get(gateway) == (stream, held_range):
                 continue

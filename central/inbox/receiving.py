@@ -78,10 +78,12 @@ class Inbox:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         judge: Callable[[], bool] = lambda: False,
         share: Share | None = None,
+        held: Callable[[], bool] = lambda: True,
     ) -> None:
         """``judge`` judges a little between batches of messages, and returns whether more may be waiting.
 
-        ``share`` is the part of the gateways that this client id receives; None: all of them.
+        ``share`` is the part of the gateways that this client id receives; None: all of them. ``held`` returns whether
+        everything that is committed is where receipts promise it to be.
         """
         self._broker = broker
         self._address = f"{broker.host}:{broker.port}"
@@ -91,6 +93,7 @@ class Inbox:
         self._client_id = client_id
         self._now = now
         self._judge = judge
+        self._held = held
         self._share = Everything() if share is None else share
         self._mailbox = Mailbox()
         self._stopping = False
@@ -306,7 +309,7 @@ class Inbox:
             if isinstance(answer, Published) and not self._results.published(answer.mid, answer.code):
                 self._receipts.published(answer.mid, answer.code)
             elif isinstance(answer, Disconnected):
-                self._connection_end = explained(self._address, answer)
+                self._connection_end = explained(self._address, answer, shared=self._share.one_of_many)
         return answers
 
     def _messages(self, packets: Iterable[PublishPacket]) -> Iterator[Message]:
@@ -328,7 +331,7 @@ class Inbox:
         return client.publish(topic, message.payload, 1, retain=message.retain, properties=_CLOUDEVENT).mid
 
     def _write_receipts(self, *, at_once: bool = False) -> None:
-        self._receipts.write(self._ours, self._publish_receipt, at_once=at_once)
+        self._receipts.write(self._ours, self._publish_receipt, self._held, at_once=at_once)
 
     def _ours(self) -> Iterator[Receipt]:
         return (receipt for receipt in self._store.receipts() if self._share.confirms(receipt.gateway))

@@ -27,6 +27,8 @@ class Share(Protocol):
 
     publishes_results: bool
     """Whether this client publishes the results of the centre, too."""
+    one_of_many: bool
+    """Whether other processes may come to connect with this client id."""
 
     def connected(self) -> None:
         """Take note that a connection has begun: nothing is known to be subscribed on it."""
@@ -58,6 +60,7 @@ class Everything:
     """All gateways: the share of the only inbox."""
 
     publishes_results = True
+    one_of_many = False
 
     def __init__(self) -> None:
         self._subscribed = False

@@ -298,7 +298,7 @@ class Batch:
             tails.announce(self._connection, stream, self._moment)
         self._show()
         for gateway, state in self._states:
-            contact.born(self._connection, gateway.key, state, self._moment.now)
+            contact.born(self._connection, gateway.key, state, self._moment.now, self._moment.lane)
             offline.take(self._connection, gateway, state, self._streams.current(gateway), self._moment)
         arrived = tails.arrive(self._connection, self._streams.streams.values(), self._moment)
         marks.mark_tails(self._connection, arrived, received)
@@ -323,7 +323,7 @@ class Batch:
         for gateway, event in newest.values():
             at = recorded_at(event.body)
             latest[gateway] = max(at, latest.get(gateway, at))
-        contact.show(self._connection, latest, self._moment.now)
+        contact.show(self._connection, latest, self._moment.now, self._moment.lane)
 
     def _compare(self) -> list[Recounted]:
         """Find what contradicts stored events: punches and records of one id, and the ends of streams before.

@@ -17,6 +17,7 @@ from central.json_text import load_json
 from central.store import marks, outbox
 from central.store.contact import AWAY, CONTACT
 from central.store.engine import utc
+from central.store.lanes import open_lanes
 from central.store.mails import MAIL
 from central.store.offline import OFFLINE
 from central.store.results import RESULT
@@ -138,7 +139,7 @@ def read_condition(connection: Connection, now: datetime) -> Condition:
         database=connection.dialect.name,
         database_bytes=_size(connection),
         standbys=_standbys(connection),
-        lanes=1,
+        lanes=len(open_lanes(connection)) or 1,
         lanes_held=held_lanes,
         inbox_age_s=inbox_age_s,
         event_age_s=event_age_s,
@@ -199,11 +200,13 @@ _REJECTED = select(_EVERY_REJECTED.c.reason, func.sum(_EVERY_REJECTED.c.times)).
 
 def _contact(connection: Connection, now: datetime) -> tuple[int, float | None]:
     """Return how many lanes have a connection to the broker, and when one was last known."""
-    last = connection.execute(select(CONTACT.c.until, CONTACT.c.lost).order_by(CONTACT.c.id.desc()).limit(1)).first()
+    last = connection.execute(select(CONTACT.c.until).order_by(CONTACT.c.id.desc()).limit(1)).scalar()
     if last is None:
         return 0, None
-    age_s = _age_s(last.until, now)
-    return int(last.lost is None and age_s is not None and age_s <= PROLONGED_S), age_s
+    lasting = connection.execute(select(CONTACT.c.until).where(CONTACT.c.lost.is_(None))).scalars().all()
+    ages_s = [age_s for until in lasting if (age_s := _age_s(until, now)) is not None]
+    held = sum(age_s <= PROLONGED_S for age_s in ages_s)
+    return held, min(ages_s, default=_age_s(last, now))
 
 
 def _newest_events(connection: Connection, now: datetime) -> tuple[float | None, float | None]:

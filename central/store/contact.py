@@ -16,12 +16,27 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, NamedTuple
 
-from sqlalchemy import BigInteger, Connection, Index, bindparam, delete, exists, func, insert, or_, select, text, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Index,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlmodel import Field
 
 from central.event import GatewayState
 from central.store.bodies import extent_of_gap
 from central.store.engine import KEY, Row, in_list, json_list, listed, table, utc
+from central.store.lanes import sites_of
 from central.store.offline import Offline
 from central.store.tables import gateways, ownership, streams
 from central.store.tails import ON_ITS_WAY_S, TAIL
@@ -49,6 +64,8 @@ class ContactRow(Row, table=True):
     """It lasted at least until then."""
     lost: str | None = None
     """Since when it is known here that it has ended; null: it lasts, or the process was killed."""
+    lane: int | None = None
+    """Of the lane; null: of the only inbox."""
 
 
 class AwayRow(Row, table=True):
@@ -83,33 +100,41 @@ class _Contact(NamedTuple):
     lost: str | None
 
 
-def begin(connection: Connection, now: datetime) -> None:
+def begin(connection: Connection, now: datetime, lane: int | None = None) -> None:
     """Note that a connection is about to begin; the one before must have been noted as lost."""
-    connection.execute(insert(CONTACT), {"since": utc(now), "until": utc(now)})
+    connection.execute(insert(CONTACT), {"since": utc(now), "until": utc(now), "lane": lane})
 
 
-def keep(connection: Connection, now: datetime) -> None:
+def keep(connection: Connection, now: datetime, lane: int | None = None) -> None:
     """Prolong the present connection; a new one begins where another process has noted it as lost."""
-    last = _last(connection)
+    last = _last(connection, lane)
     if last is None or last.lost is not None:
-        begin(connection, now)
+        begin(connection, now, lane)
     else:
         connection.execute(update(CONTACT).where(CONTACT.c.id == last.id).values(until=utc(now)))
 
 
-def lose(connection: Connection, now: datetime) -> None:
-    """Note that there is no connection, and let every gateway be away since the last one; once for each connection."""
-    last = _last(connection)
+def lose(connection: Connection, now: datetime, lane: int | None = None) -> None:
+    """Note that there is no connection, and let every gateway be away since the last one; once for each connection.
+
+    Of a lane: every gateway of its sites.
+    """
+    last = _last(connection, lane)
     if last is None or last.lost is not None:
         return
-    if last.until == last.since and last.id != connection.execute(select(func.min(CONTACT.c.id))).scalar_one():
+    first = select(func.min(CONTACT.c.id)).where(_is_of(lane))
+    if last.until == last.since and last.id != connection.execute(first).scalar_one():
         connection.execute(delete(CONTACT).where(CONTACT.c.id == last.id))  # an attempt, of which there may be many
     else:
         connection.execute(update(CONTACT).where(CONTACT.c.id == last.id).values(lost=utc(now)))
-    connection.execute(update(AWAY).where(AWAY.c.ended.is_(None)).values(seen=None))
+    ours = None if lane is None else _gateways_of(connection, lane)
+    unseen = update(AWAY).where(AWAY.c.ended.is_(None)).values(seen=None)
+    connection.execute(unseen if ours is None else unseen.where(listed(AWAY.c.gateway, ours)))
     at = int(datetime.fromisoformat(last.until).timestamp())
     rows = []
     for gateway, stream, held in connection.execute(_NOT_AWAY).all():
+        if ours is not None and gateway not in ours:
+            continue
         newest = at if stream is None else extent_of_gap(connection, stream, held + 1, held + 1)[0]
         rows.append({"gateway": gateway, "begin": min(at, max(at - WILL_S, newest)), "lost": utc(now)})
     if rows:
@@ -118,9 +143,10 @@ def lose(connection: Connection, now: datetime) -> None:
 
 def lapse(connection: Connection, now: datetime) -> None:
     """Note that the connection is lost where nothing has prolonged it for a minute: the inbox does not run."""
-    last = _last(connection)
-    if last is not None and last.until < utc(now - timedelta(seconds=ON_ITS_WAY_S)):
-        lose(connection, now)
+    for lane in connection.execute(select(CONTACT.c.lane).where(CONTACT.c.lost.is_(None)).distinct()).scalars().all():
+        last = _last(connection, lane)
+        if last is not None and last.until < utc(now - timedelta(seconds=ON_ITS_WAY_S)):
+            lose(connection, now, lane)
 
 
 def waits(connection: Connection) -> bool:
@@ -128,12 +154,12 @@ def waits(connection: Connection) -> bool:
     return bool(connection.execute(_WAITS).scalar_one())
 
 
-def born(connection: Connection, gateway: int, state: GatewayState, now: datetime) -> None:
+def born(connection: Connection, gateway: int, state: GatewayState, now: datetime, lane: int | None = None) -> None:
     """Take a state; call it before the session of the gateway's row is replaced.
 
     Of the session known here a retained message says nothing new.
     """
-    since = _since(connection)
+    since = _since(connection, lane)
     if since is None or not state.online or state.at is None:
         return
     if not since - BIRTH_S <= state.at <= now.timestamp() + AHEAD_S:
@@ -143,14 +169,14 @@ def born(connection: Connection, gateway: int, state: GatewayState, now: datetim
         _see(connection, [gateway], now)
 
 
-def show(connection: Connection, latest: Mapping[int, int], now: datetime) -> None:
+def show(connection: Connection, latest: Mapping[int, int], now: datetime, lane: int | None = None) -> None:
     """Take when gateways recorded something, read a log, or made an ``info``.
 
     A time since the connection began shows that they run.
 
     ``latest``: keys of gateways with seconds of UTC.
     """
-    since = _since(connection)
+    since = _since(connection, lane)
     if since is not None:
         instant = now.timestamp()
         shown = [
@@ -195,15 +221,26 @@ def undecided(connection: Connection) -> bool:
     return connection.execute(query).first() is not None
 
 
-def _last(connection: Connection) -> _Contact | None:
-    row = connection.execute(select(*(CONTACT.c[name] for name in _Contact._fields)).order_by(CONTACT.c.id.desc()))
-    found = row.first()
+def _last(connection: Connection, lane: int | None) -> _Contact | None:
+    of_lane = select(*(CONTACT.c[name] for name in _Contact._fields)).where(_is_of(lane))
+    found = connection.execute(of_lane.order_by(CONTACT.c.id.desc()).limit(1)).first()
     return None if found is None else _Contact(*found)
 
 
-def _since(connection: Connection) -> int | None:
+def _is_of(lane: int | None) -> ColumnElement[bool]:
+    return CONTACT.c.lane.is_(None) if lane is None else CONTACT.c.lane == lane
+
+
+def _gateways_of(connection: Connection, lane: int) -> set[int]:
+    """Return the keys of the gateways at the sites of a lane."""
+    of_lane = sites_of(connection, lane)
+    named = connection.execute(select(gateways.c.id, gateways.c.name))
+    return {key for key, name in named if name.partition("/")[0] in of_lane}
+
+
+def _since(connection: Connection, lane: int | None) -> int | None:
     """Return when the present connection began; None where there is none."""
-    last = _last(connection)
+    last = _last(connection, lane)
     return None if last is None or last.lost is not None else int(datetime.fromisoformat(last.since).timestamp())
 
 

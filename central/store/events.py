@@ -7,7 +7,7 @@ acknowledged then, and the broker keeps it.
 
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -21,8 +21,9 @@ from central.event import Event, GatewayState, Info, Rejected, TerminalState, ga
 from central.store import contact, partitions, remarks
 from central.store.batch import Batch, Item, Outcome
 from central.store.bulk import is_deadlock
-from central.store.engine import Database, writer_lock
+from central.store.engine import Database, Lock, writer_lock
 from central.store.errors import StoreError
+from central.store.lanes import FencedDatabase
 from central.store.receipts import Receipt, Receipts
 from central.store.rejections import Rejections
 from central.store.remarks import Remark
@@ -67,17 +68,28 @@ class Store:
 
     def __init__(
         self,
-        address: Path | str,
+        address: Path | str | FencedDatabase,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Open a file or a server's database, or create it; raises StoreError."""
+        """Open a file or a server's database, or create it; raises StoreError.
+
+        Of a lane: write into its database, beside other lanes; receipts are those of sites that it adopts.
+        """
         self._now = now
         self._monotonic_s = monotonic_s
         self._receipts = Receipts()
         self._rejections = Rejections()
         self._months_made: date | None = None
+        self._lane: int | None = None
+        self._lock: Lock | None = None
+        if isinstance(address, FencedDatabase):
+            self.database: Database = address
+            self._lane = address.fence.lane
+            with self.database.reading() as connection:
+                self._rejections.load(connection)
+            return
         self._lock = writer_lock(address)
         try:
             self.database = Database(address, create=True, lock=self._lock)
@@ -93,14 +105,22 @@ class Store:
             self._lock.release()
             raise
 
+    def adopt(self, sites: Collection[str]) -> None:
+        """Read what is held of the gateways at sites, so that receipts say it from now on."""
+        with self.database.reading() as connection:
+            self._receipts.load(connection, self._monotonic_s(), sites)
+
     def close(self) -> None:
-        """Close the file."""
+        """Close the database; of a lane, it is closed by whoever opened it."""
         self.database.close()
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()
 
     @property
     def empty(self) -> bool:
-        """Whether no gateway has ever sent an event or ``info``; raises StoreError."""
+        """Whether no gateway has ever sent an event or ``info``, or the lane was never held; raises StoreError."""
+        if isinstance(self.database, FencedDatabase):
+            return self.database.fence.epoch == 1
         with self.database.reading() as connection:
             return connection.execute(select(gateways.c.id).limit(1)).first() is None
 
@@ -112,7 +132,7 @@ class Store:
         """
         with paused_collector():
             items, rejected = _read(messages)
-            moment = Moment(self._now(), self._monotonic_s())
+            moment = Moment(self._now(), self._monotonic_s(), self._lane)
             self._make_months(moment.now.date())
             try:
                 lines, outcome = self._commit_surely(items, rejected, moment, self._store)
@@ -124,17 +144,17 @@ class Store:
     def begin_contact(self) -> None:
         """Note that a connection to the broker is about to begin."""
         with self.database.writing() as connection:
-            contact.begin(connection, self._now())
+            contact.begin(connection, self._now(), self._lane)
 
     def keep_contact(self) -> None:
         """Note that the connection lasts; call it every :data:`central.store.contact.KEPT_S` seconds, or sooner."""
         with self.database.writing() as connection:
-            contact.keep(connection, self._now())
+            contact.keep(connection, self._now(), self._lane)
 
     def lose_contact(self) -> None:
         """Note that there is no connection, before anything is judged: what gateways recorded since may be missing."""
         with self.database.writing() as connection:
-            contact.lose(connection, self._now())
+            contact.lose(connection, self._now(), self._lane)
 
     def receipts(self) -> Iterator[Receipt]:
         """Yield for each gateway what its receipt may say now."""

@@ -4,7 +4,7 @@ The rows say what is held. How long a gap has been open is measured here, with a
 that writes receipts; ages begin anew when it starts.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -41,14 +41,16 @@ class Receipts:
     _present: dict[str, _Present] = field(default_factory=dict)
     """By gateway."""
 
-    def load(self, connection: Connection, now_s: float) -> None:
-        """Read the rows of all gateways; the ages of their gaps begin now."""
+    def load(self, connection: Connection, now_s: float, sites: Collection[str] | None = None) -> None:
+        """Read the rows of all gateways, or of those at sites; the ages of their gaps begin now."""
         found = connection.execute(
             select(gateways.c.name, streams.c.id, streams.c.name)
             .join(streams, streams.c.id == gateways.c.stream)
             .order_by(gateways.c.id)
         )
         for gateway, key, name in found.all():
+            if sites is not None and gateway.partition("/")[0] not in sites:
+                continue
             self._present[gateway] = _Present(key, name, _load_coverage(connection, key, now_s))
 
     def update(self, connection: Connection, outcome: Outcome, now_s: float) -> None:
@@ -68,6 +70,9 @@ class Receipts:
                 if not present.coverage.holds(sequence):  # else it was loaded above
                     present.coverage.fill(sequence, now_s)
             present.coverage.set_assigned(stream.coverage.assigned, now_s)
+            if not stream.created and present.coverage.extent != stream.coverage.extent:
+                # Another lane, which had the site before, has stored what its session still held.
+                present.coverage = _load_coverage(connection, present.key, now_s)
         for stream, place in outcome.disputed:
             present = self._present.get(stream.gateway.name)
             if present is not None and present.key == stream.key:

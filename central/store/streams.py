@@ -23,10 +23,12 @@ MAX_STREAMS_A_DAY = 100
 
 
 class Moment(NamedTuple):
-    """When a transaction began, by both clocks."""
+    """When a transaction began, by both clocks, and whose it is."""
 
     now: datetime
     monotonic_s: float
+    lane: int | None = None
+    """Of the lane that writes; None: the only inbox, or none at all."""
 
     @property
     def received(self) -> str:

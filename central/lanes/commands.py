@@ -1,0 +1,101 @@
+"""The commands ``inbox --lanes``, ``lanes show`` and ``lanes set``."""
+# ruff: noqa: T201 - a command line prints
+
+import json
+import signal
+from collections.abc import Callable
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+
+from central.inbox import Broker
+from central.lanes.assignment import DOOR, MAX_LANES, lane_of
+from central.lanes.lease import holders
+from central.lanes.worker import Work, Worker
+from central.options import AsJson, Db, clock_of
+from central.policy.office import OfficePolicies
+from central.store import Database, StoreError, lanes
+from central.store.engine import is_url
+from central.store.lanes import Plan
+from central.timesheet.recompute import Recompute
+from central.timesheet.worker import PERSON_DAYS
+from central.timesheet.worker import Worker as Judge
+
+app = typer.Typer(no_args_is_help=True, help="Lanes: several inboxes on one PostgreSQL database.")
+
+
+def receive(
+    broker: Broker, url: str, plan: Plan, policies: Path | None, now: Callable[[], datetime], *, synchronous: bool
+) -> None:
+    """Hold lanes until SIGTERM or Ctrl-C; raises StoreError and PlanDiffersError."""
+
+    def judge(database: Database) -> Callable[[], bool]:
+        return Judge(Recompute(database, OfficePolicies(policies), now=now, person_days=PERSON_DAYS)).step
+
+    worker = Worker(url, Work(broker, plan, judge, now, synchronous))
+
+    def stop(number: int, _frame: object) -> None:
+        worker.stop()
+        signal.signal(number, signal.SIG_DFL)  # a second signal ends the process at once
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    log = structlog.get_logger("central")
+    log.info("inbox_started", version=version("hadir-gateway"), lanes=plan.lanes, worker=worker.number, root=plan.root)
+    worker.run()
+    log.info("inbox_stopped")
+
+
+@app.command()
+def show(db: Db, as_json: AsJson = False) -> None:
+    """Show the number of lanes, who holds each, and how many sites it has."""
+    with _opened(db) as database, database.reading() as connection:
+        plan = lanes.plan_of(connection)
+        if plan is None:
+            print("null" if as_json else "no worker has begun: hadir-central inbox --lanes N")
+            return
+        held = holders(connection)
+        sites = lanes.sites(connection)
+        numbers = lanes.open_lanes(connection)
+    found = [
+        {
+            "lane": number,
+            "worker": held.get(number),
+            "sites": sum(site.owner == number for site in sites.values()),
+            "moving": sum(site.owner == number != lane_of(name, plan.lanes) for name, site in sites.items()),
+        }
+        for number in numbers
+    ]
+    if as_json:
+        print(json.dumps(plan._asdict() | {"lanes": plan.lanes, "held": found}, indent=2))
+        return
+    print(f"{plan.lanes} lanes, client id {plan.client_id}, root {plan.root}")
+    for one in found:
+        name = "door" if one["lane"] == DOOR else f"lane {one['lane']}"
+        holder = "held by nobody" if one["worker"] is None else f"worker {one['worker']}"
+        moving = f", {one['moving']} about to move" if one["moving"] else ""
+        print(f"{name:8} {holder:20} {one['sites']} sites{moving}")
+
+
+@app.command("set")
+def set_number(
+    context: typer.Context,
+    number: Annotated[int, typer.Argument(metavar="N", min=1, max=MAX_LANES, help="How many lanes there are to be.")],
+    db: Db,
+) -> None:
+    """Change the number of lanes for all workers, while they run: sites move by themselves, and nothing is lost."""
+    with _opened(db) as database, database.writing() as connection:
+        if lanes.plan_of(connection) is None:
+            raise typer.BadParameter("no worker has begun; the first `inbox --lanes N` says how many there are.")
+        lanes.set_lanes(connection, number, clock_of(context)())
+    print(f"{number} lanes; workers follow within seconds, see `hadir-central lanes show`")
+
+
+def _opened(db: str) -> Database:
+    if not is_url(db):
+        raise StoreError(f"{db}: lanes need a PostgreSQL database; a file has one inbox")
+    return Database(db)
