@@ -5,7 +5,7 @@ translated where it is shown. Placeholders are those of :meth:`str.format`.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from functools import cache
 from gettext import GNUTranslations, NullTranslations
@@ -69,6 +69,24 @@ class Count(int):
         return grouped.replace(",", ".") if language is Language.INDONESIAN else grouped
 
 
+def counted(values: Mapping[str, object]) -> dict[str, object]:
+    """Return values with the whole numbers among them as counts."""
+    return {
+        name: Count(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        for name, value in values.items()
+    }
+
+
+class Reason(str):
+    """What the system or a library says, in English; in another language it is named as such."""
+
+    __slots__ = ()
+
+    def into(self, language: Language) -> str:
+        """Return it in a language."""
+        return str(self) if language is Language.ENGLISH else _OF_THE_SYSTEM.into(language, reason=str(self))
+
+
 class Listed(str):
     """Words with commas between them, in English as a string; each is translated by itself."""
 
@@ -100,6 +118,9 @@ def _(text: str) -> Text:
 def in_context(context: str, text: str) -> Text:
     """Mark a text for people that is translated otherwise in this context."""
     return Text(text, context)
+
+
+_OF_THE_SYSTEM = in_context("reason", "{reason}")
 
 
 @cache

@@ -3,11 +3,10 @@
 
 import json
 import sys
-from collections.abc import Mapping
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -22,7 +21,7 @@ from central.policy.office import OfficePolicies
 from central.registers.problems import printable
 from central.store import mails
 from central.store.engine import Database, utc
-from central.texts import Count, Language
+from central.texts import Count, Language, counted
 from central.web.accounts import AccountsError, read_accounts
 
 app = typer.Typer(no_args_is_help=True, help="Mails: a daily digest to superiors, alarms to operators; counts only.")
@@ -41,15 +40,11 @@ def _refuse(text: str) -> NoReturn:
     raise typer.Exit(1)
 
 
-def _counted(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: Count(value) if isinstance(value, int) else value for name, value in values.items()}
-
-
-def _settings(file: Path | None) -> Settings:
+def _settings(file: Path | None, language: Language) -> Settings:
     try:
         return Settings() if file is None else load_settings(file)
     except MailSettingsError as error:
-        _refuse(str(error))
+        _refuse(error.into(language))
 
 
 @app.command()
@@ -65,7 +60,7 @@ def run(
 
     Each mail is made once for its account, unit and day. Exit code 1 where a mail was given up. Kirim surel.
     """
-    found, now = _settings(mail_file), clock_of(context)
+    found, now = _settings(mail_file, lang), clock_of(context)
     if not found.enabled or found.server is None or found.sender is None:
         print(message("mail_off", lang))
         return
@@ -83,8 +78,8 @@ def run(
         try:
             outcome: Outcome = Sending(database, found.server, found.sender, now).run()
         except MailSettingsError as error:
-            _refuse(str(error))
-    print(message("mail_made", lang, made=Count(made), **_counted(outcome._asdict())))
+            _refuse(error.into(lang))
+    print(message("mail_made", lang, made=Count(made), **counted(outcome._asdict())))
     if outcome.refused:
         raise typer.Exit(1)
 
@@ -99,7 +94,7 @@ def preview(
     lang: InLanguage = Language.ENGLISH,
 ) -> None:
     """Show the mails that `run` would make now; nothing is stored or sent. Pratinjau surel."""
-    found = _settings(mail_file)
+    found = _settings(mail_file, lang)
     if found.pages is None:
         print(message("mail_off", lang))
         return
@@ -124,7 +119,7 @@ def status(db: Db, lang: InLanguage = Language.ENGLISH, as_json: AsJson = False)
         print(json.dumps(found._asdict(), indent=2))
         return
     last = message("mail_never", lang) if found.last_sent is None else print_moment(found.last_sent, None)
-    print(message("mail_counts", lang, last=last, **_counted(found._asdict())))
+    print(message("mail_counts", lang, last=last, **counted(found._asdict())))
     if found.last_failure is not None:
         print(printable(message("mail_failure", lang, failure=found.last_failure)))
 

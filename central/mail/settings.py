@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.types import StringConstraints
 
+from central.mistakes import READABLE, MistakeError, first_of, wrong
 from central.policy.document import DocumentError, parse, read_text
 from central.secret import SecretError, read_secret
 from central.settings import place_file
@@ -17,7 +18,7 @@ Line = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"
 Host = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,252}$")]
 
 
-class MailSettingsError(Exception):
+class MailSettingsError(MistakeError):
     """The settings cannot be used; the message says where and why."""
 
 
@@ -40,7 +41,7 @@ class Server(_Part):
     @model_validator(mode="after")
     def _login(self) -> Self:
         if (self.username is None) != (self.password_file is None):
-            raise ValueError("a login needs both `username:` and `password_file:`")
+            raise wrong("login")
         return self
 
 
@@ -61,7 +62,7 @@ class Settings(_Part):
     @classmethod
     def _is_address(cls, value: str | None) -> str | None:
         if value is not None and not MAIL.fullmatch(value):
-            raise ValueError("write one plain address, such as presensi@example.go.id")
+            raise wrong("address")
         return value
 
     @field_validator("pages")
@@ -72,14 +73,14 @@ class Settings(_Part):
         parts = urlsplit(value)
         plain = value.isascii() and value.isprintable() and " " not in value and not parts.query and not parts.fragment
         if parts.scheme not in ("http", "https") or not parts.hostname or not plain:
-            raise ValueError("write the address of the pages, such as https://presensi.example.go.id")
+            raise wrong("pages")
         return value.rstrip("/")
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
         missing = [name for name in ("server", "sender", "pages") if getattr(self, name) is None]
         if self.enabled and missing:
-            raise ValueError(f"enabled, and {', '.join(missing)} missing")
+            raise wrong("incomplete", missing=", ".join(missing))
         return self
 
 
@@ -92,14 +93,12 @@ def load_settings(path: Path) -> Settings:
     try:
         document = parse(read_text(path), str(path))
     except DocumentError as error:
-        raise MailSettingsError(str(error)) from None
+        raise MailSettingsError(error.message, str(error.place)) from None
     try:
         found = _File.model_validate(document.plain()).mail
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = document.nearest(tuple(first["loc"])).place
-        where = ".".join(str(part) for part in first["loc"])
-        raise MailSettingsError(f"{place}: {where}: {first['msg'].removeprefix('Value error, ')}") from None
+        text, place, values = first_of(document, error)
+        raise MailSettingsError(text, place, **values) from None
     if found.server is None:
         return found
     names = ("password_file", "ca_file")
@@ -117,7 +116,7 @@ def password_of(server: Server) -> str | None:
         return None
     try:
         if file.stat().st_mode & stat.S_IROTH:
-            raise MailSettingsError(f"{file}: everybody here can read it; run: chmod 600 {file}")
+            raise MailSettingsError(READABLE, file=file)
         return read_secret(file)
     except (OSError, SecretError) as error:
-        raise MailSettingsError(f"{file}: {error}") from None
+        raise MailSettingsError(getattr(error, "strerror", None) or str(error), str(file)) from None

@@ -19,6 +19,7 @@ from central.inbox import TOPICS
 from central.operation.steps import Step, failed, passed, warned
 from central.secret import SecretError, read_secret
 from central.settings import BROKER_URL, BrokerSettings
+from central.texts import Count, Reason
 
 ANSWER_S = 10.0
 """How long the broker may take for one answer."""
@@ -40,7 +41,9 @@ def check_broker(settings: BrokerSettings) -> Iterator[Step]:
         password = None if settings.password_file is None else read_secret(settings.password_file)
         context = _context(settings) if tls else None
     except (OSError, SecretError) as error:
-        yield failed(PART, "broker_files", reason=f"{getattr(error, 'filename', None) or ''} {_plain(error)}".strip())
+        yield failed(
+            PART, "broker_files", reason=Reason(f"{getattr(error, 'filename', None) or ''} {_plain(error)}".strip())
+        )
         return
     try:
         with socket.create_connection((host, port), ANSWER_S) as connection:
@@ -49,10 +52,12 @@ def check_broker(settings: BrokerSettings) -> Iterator[Step]:
                 with context.wrap_socket(connection, server_hostname=host) as encrypted:
                     yield expiry(PART, "broker_certificate", encrypted.getpeercert())
     except ssl.SSLError as error:
-        yield failed(PART, "broker_tls", reason=getattr(error, "verify_message", None) or _plain(error), **where)
+        yield failed(
+            PART, "broker_tls", reason=Reason(getattr(error, "verify_message", None) or _plain(error)), **where
+        )
         return
     except OSError as error:
-        yield failed(PART, "broker_silent", reason=_plain(error), **where)
+        yield failed(PART, "broker_silent", reason=Reason(_plain(error)), **where)
         return
     yield from _conversation(settings, host, port, context, password)
 
@@ -105,12 +110,12 @@ def _conversation(
         client.loop_start()
         reason, properties = answer("connect")
         if reason.value:
-            yield failed(PART, "broker_refuses", reason=str(reason))
+            yield failed(PART, "broker_refuses", reason=Reason(reason))
             return
         yield passed(PART, "broker_login", user=settings.username or "-")
         largest = getattr(properties, "MaximumPacketSize", None)
         if largest is not None and largest < LARGEST:
-            yield warned(PART, "broker_small", bytes=largest)
+            yield warned(PART, "broker_small", bytes=Count(largest))
         base = f"{settings.root}/v1/+/+/"
         client.subscribe([(f"{base}{topic}", SubscribeOptions(qos=1, retainHandling=2)) for topic in TOPICS])
         refused = [topic for topic, code in zip(TOPICS, answer("subscribe"), strict=False) if code.value != 1]
@@ -122,13 +127,13 @@ def _conversation(
         client.publish(topic, b"", 1, retain=False, properties=Properties(PacketTypes.PUBLISH))  # type: ignore[no-untyped-call]
         code = answer("publish")
         if code.value >= 0x80:
-            yield failed(PART, "broker_receipt", topic=f"{settings.root}/v1/+/+/receipt", reason=str(code))
+            yield failed(PART, "broker_receipt", topic=f"{settings.root}/v1/+/+/receipt", reason=Reason(code))
         else:
             yield passed(PART, "broker_receipts")
     except queue.Empty:
         yield failed(PART, "broker_slow", seconds=f"{ANSWER_S:g}")
     except OSError as error:
-        yield failed(PART, "broker_silent", reason=_plain(error), host=host, port=port)
+        yield failed(PART, "broker_silent", reason=Reason(_plain(error)), host=host, port=port)
     finally:
         with suppress(OSError):
             client.disconnect()

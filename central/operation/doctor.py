@@ -32,7 +32,7 @@ from central.settings import Settings, address_of, load_settings
 from central.store import mails
 from central.store.engine import Database, StoreError
 from central.store.survey import Survey, survey, units_known
-from central.texts import Language
+from central.texts import Count, Language, Reason
 from central.web.access import Role
 from central.web.accounts import AccountsError, read_accounts
 
@@ -120,10 +120,12 @@ def _database(settings: Settings, now: datetime) -> Iterator[Step | Survey]:
         return
     try:
         with closing(Database(path, read_only=True)) as database, database.reading() as connection:
-            yield passed("centre", "database", file=path, size=_mib(path.stat().st_size))
+            yield passed("centre", "database", file=path, size=_Mib(path.stat().st_size))
             yield survey(connection, now)
     except StoreError as error:
-        yield failed("centre", "old_database" if "older version" in str(error) else "bad_database", reason=error)
+        yield failed(
+            "centre", "old_database" if "older version" in str(error) else "bad_database", reason=Reason(error)
+        )
 
 
 def _receiver(database: Path) -> Step:
@@ -133,7 +135,7 @@ def _receiver(database: Path) -> Step:
     except FileNotFoundError:
         return failed("centre", "receiver_stopped")
     except OSError as error:
-        return failed("centre", "receiver_hidden", reason=error.strerror)
+        return failed("centre", "receiver_hidden", reason=Reason(error.strerror))
     try:
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -148,7 +150,7 @@ def _disk(settings: Settings) -> Iterator[Step]:
         if folder.is_dir():
             free = shutil.disk_usage(folder).free
             judge = failed if free < ROOM_LEAST else warned if free < ROOM_WANTED else passed
-            yield judge("centre", "room" if judge is passed else "little_room", folder=folder, free=_mib(free))
+            yield judge("centre", "room" if judge is passed else "little_room", folder=folder, free=_Mib(free))
 
 
 def _backup(settings: Settings, now: datetime) -> Step:
@@ -156,7 +158,7 @@ def _backup(settings: Settings, now: datetime) -> Step:
     try:
         newest = next(reversed(copies.in_order(folder, now)), None)
     except OSError as error:
-        return warned("centre", "copies_hidden", folder=folder, reason=error.strerror)
+        return warned("centre", "copies_hidden", folder=folder, reason=Reason(error.strerror))
     if newest is None:
         return warned("centre", "no_copy", folder=folder)
     made = copies.made_at(newest)
@@ -165,7 +167,7 @@ def _backup(settings: Settings, now: datetime) -> Step:
     age = now - made
     judge = passed if abs(age) < BACKUP_AGE else warned  # of a time ahead: there is no other
     return judge(
-        "centre", "copy" if judge is passed else "old_copy", copy=newest.name, hours=int(age.total_seconds() // 3600)
+        "centre", "copy" if judge is passed else "old_copy", copy=newest.name, hours=Count(age.total_seconds() // 3600)
     )
 
 
@@ -186,7 +188,7 @@ def _accounts(settings: Settings, now: datetime) -> Iterator[Step]:
     try:
         accounts = read_accounts(settings.account_file)
     except AccountsError as error:
-        yield failed("office", "bad_accounts", reason=error)
+        yield failed("office", "bad_accounts", reason=Reason(error))
         return
     if not any(one.role is Role.BKD and one.password for one in accounts.values()):
         yield failed("office", "no_bkd", file=settings.account_file)
@@ -196,7 +198,7 @@ def _accounts(settings: Settings, now: datetime) -> Iterator[Step]:
         strange = sorted({unit for one in accounts.values() for unit in one.units} - units)
         if strange:
             yield warned("office", "strange_units", units=_listed(strange))
-    yield passed("office", "accounts", count=len(accounts))
+    yield passed("office", "accounts", count=Count(len(accounts)))
 
 
 def _policies(settings: Settings, found: Survey | None) -> Iterator[Step]:
@@ -207,7 +209,7 @@ def _policies(settings: Settings, found: Survey | None) -> Iterator[Step]:
     policies = OfficePolicies(folder)
     known = set(policies)
     for reason in policies.problems.values():
-        yield failed("office", "bad_policy", reason=reason)
+        yield failed("office", "bad_policy", reason=Reason(reason))
     used = found.policies if found is not None else ()
     if unknown := [name for name in used if name not in known]:
         yield failed("office", "unknown_policies", names=_listed(unknown))
@@ -236,10 +238,10 @@ def _mails(settings: Settings) -> Iterator[Step]:
         with database.reading() as connection:
             found = mails.counts(connection)
         if found.failing or found.refused:
-            values = {name: getattr(found, name) for name in ("failing", "waiting", "refused")}
-            yield warned("office", "mails_failing", **values, failure=found.last_failure)
+            values = {name: Count(getattr(found, name)) for name in ("failing", "waiting", "refused")}
+            yield warned("office", "mails_failing", **values, failure=Reason(found.last_failure or "-"))
         else:
-            yield passed("office", "mails", sent=found.sent, waiting=found.waiting)
+            yield passed("office", "mails", sent=Count(found.sent), waiting=Count(found.waiting))
 
 
 def _people(found: Survey) -> Iterator[Step]:
@@ -247,12 +249,12 @@ def _people(found: Survey) -> Iterator[Step]:
         yield warned("office", "no_people")
         return
     if found.without_unit:
-        yield warned("office", "without_unit", count=found.without_unit)
+        yield warned("office", "without_unit", count=Count(found.without_unit))
     if found.marks:
-        yield passed("office", "judging", marks=found.marks)
+        yield passed("office", "judging", marks=Count(found.marks))
     elif found.without_plan:
-        yield warned("office", "without_plan", count=found.without_plan)
-    yield passed("office", "people", count=found.people)
+        yield warned("office", "without_plan", count=Count(found.without_plan))
+    yield passed("office", "people", count=Count(found.people))
 
 
 def _evidence(found: Survey) -> Iterator[Step]:
@@ -261,30 +263,30 @@ def _evidence(found: Survey) -> Iterator[Step]:
     if not found.gateways:
         yield warned("evidence", "no_gateways")
         return
-    yield passed("evidence", "gateways", count=found.gateways)
+    yield passed("evidence", "gateways", count=Count(found.gateways))
     if found.away:
         yield warned("evidence", "away", names=_listed(found.away))
     if found.out_of_contact:
         yield warned("evidence", "out_of_contact", names=_listed(found.out_of_contact))
     if found.gone:
-        yield warned("evidence", "gone", count=found.gone)
+        yield warned("evidence", "gone", count=Count(found.gone))
     if found.missing:
-        yield warned("evidence", "missing", count=found.missing)
+        yield warned("evidence", "missing", count=Count(found.missing))
     if found.unread:
         yield warned("evidence", "unread", names=_listed(found.unread))
     if found.findings:
-        yield warned("evidence", "findings", count=found.findings)
+        yield warned("evidence", "findings", count=Count(found.findings))
     if found.rejected:
-        yield warned("evidence", "rejected", count=found.rejected)
+        yield warned("evidence", "rejected", count=Count(found.rejected))
 
 
 def _results(found: Survey) -> Iterator[Step]:
     if found.failed:
-        yield failed("evidence", "marks_failed", count=found.failed)
+        yield failed("evidence", "marks_failed", count=Count(found.failed))
     if found.refused:
-        yield warned("evidence", "refused", count=found.refused)
+        yield warned("evidence", "refused", count=Count(found.refused))
     if found.waiting:
-        yield passed("evidence", "waiting", count=found.waiting)
+        yield passed("evidence", "waiting", count=Count(found.waiting))
 
 
 # --- the pages ----------------------------------------------------------------------------------------------------
@@ -297,16 +299,16 @@ def _pages(settings: Settings) -> Iterator[Step]:
             yield expiry("pages", "certificate", certificate_in(str(pages.cert_file), str(pages.key_file)))
         except (OSError, ssl.SSLError, TypeError, KeyError) as error:
             reason = getattr(error, "verify_message", None) or getattr(error, "strerror", None) or error
-            yield failed("pages", "bad_certificate", file=pages.cert_file, reason=reason)
+            yield failed("pages", "bad_certificate", file=pages.cert_file, reason=Reason(reason))
     host, port = address_of(pages.listen)
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - the address is looked up, not opened
     try:
         status = _status(host, port, tls=pages.cert_file is not None)
     except OSError as error:
-        yield failed("pages", "pages_silent", listen=pages.listen, reason=error.strerror or error)
+        yield failed("pages", "pages_silent", listen=pages.listen, reason=Reason(error.strerror or error))
         return
     except http.client.HTTPException as error:
-        yield failed("pages", "pages_strange", listen=pages.listen, reason=type(error).__name__)
+        yield failed("pages", "pages_strange", listen=pages.listen, reason=Reason(type(error).__name__))
         return
     if status == http.client.OK:
         yield passed("pages", "pages", listen=pages.listen)
@@ -362,5 +364,9 @@ def _listed(names: "list[str] | tuple[str, ...]") -> str:
     return ", ".join(names[:NAMES]) + (", …" if len(names) > NAMES else "")
 
 
-def _mib(size: int) -> str:
-    return f"{size / 1024 / 1024:,.0f} MiB"
+class _Mib(int):
+    """A size in MiB."""
+
+    def into(self, language: Language) -> str:
+        """Return it in a language."""
+        return f"{Count(round(self / 1024 / 1024)).into(language)} MiB"

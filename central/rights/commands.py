@@ -27,7 +27,7 @@ from central.store.accesses import Access
 from central.store.engine import Database, utc
 from central.store.registers import Registers
 from central.store.retention import Hold
-from central.texts import Language
+from central.texts import Count, Language, counted
 
 app = typer.Typer(no_args_is_help=True, help="For how long data is kept, and what is deleted then.")
 hold = typer.Typer(no_args_is_help=True, help="Legal holds: of whom nothing is deleted.")
@@ -44,11 +44,11 @@ def _refuse(text: str) -> NoReturn:
     raise typer.Exit(1)
 
 
-def _settings(file: Path | None) -> Kept:
+def _settings(file: Path | None, language: Language) -> Kept:
     try:
         return load_settings(file)
     except RetentionError as error:
-        _refuse(f"hadir-central: {error}")
+        _refuse(f"hadir-central: {error.into(language)}")
 
 
 def _log(connection: Connection, at: str, by: str, what: str, **about: Any) -> None:
@@ -157,7 +157,7 @@ def retention_show(
     db: Db, retention_file: SettingsFile = None, lang: InLanguage = Language.ENGLISH, as_json: AsJson = False
 ) -> None:
     """Show for how long what is kept, and what was deleted, by whom and on which paper. Tampilkan masa simpan."""
-    kept = _settings(retention_file)
+    kept = _settings(retention_file, lang)
     with closing(Database(db, read_only=True)) as database, database.reading() as connection:
         deletions, settled = retention.deletions(connection), retention.settled_until(connection)
     if as_json:
@@ -170,9 +170,10 @@ def retention_show(
         keep = kept.of(kind)
         code = "keep_ever" if keep.keep_days is None else "keep_days"
         name = KINDS[kind].into(lang)
-        print(printable(message(code, lang, kind=name, days=keep.keep_days, source=keep.source)))
+        print(printable(message(code, lang, kind=name, days=Count(keep.keep_days or 0), source=keep.source)))
     for one in deletions:
         values = one._asdict() | {"at": print_moment(one.at, None), "kind": KINDS[one.kind].into(lang)}
+        values["rows"] = Count(one.rows)
         print(printable(message("deletion", lang, **values)))
     if settled is not None:
         print(message("settled", lang, until=settled))
@@ -187,7 +188,7 @@ def retention_plan(
     as_json: AsJson = False,
 ) -> None:
     """Show what is due to be deleted, and what a hold keeps; nothing is changed. Rencana penghapusan."""
-    kept = _settings(retention_file)
+    kept = _settings(retention_file, lang)
     with closing(Database(db, read_only=True)) as database, database.reading() as connection:
         found = plan(connection, kept, clock_of(context)().date())
     if as_json:
@@ -200,7 +201,7 @@ def retention_plan(
 
 def _print_plan(found: Plan, language: Language) -> None:
     for one in found.due:
-        print(message("due", language, **(one._asdict() | {"kind": KINDS[one.kind].into(language)})))
+        print(message("due", language, **(counted(one._asdict()) | {"kind": KINDS[one.kind].into(language)})))
     if not found.due:
         print(message("due_none", language))
     if found.settled is not None:
@@ -212,11 +213,11 @@ def _print_plan(found: Plan, language: Language) -> None:
 def _objections(error: UndecidedError, language: Language) -> list[str]:
     found, lines = error.unsettled, []
     if found.waiting:
-        lines.append(message("waiting", language, marks=found.waiting, until=error.settled))
+        lines.append(message("waiting", language, marks=Count(found.waiting), until=error.settled))
     if found.undecided:
-        lines.append(message("undecided", language, days=found.undecided, until=error.settled))
+        lines.append(message("undecided", language, days=Count(found.undecided), until=error.settled))
     if found.not_carried:
-        lines.append(message("not_carried", language, days=found.not_carried, until=error.settled))
+        lines.append(message("not_carried", language, days=Count(found.not_carried), until=error.settled))
     return lines
 
 
@@ -239,7 +240,7 @@ def retention_apply(
 
     Digests, totals and the files of closed periods stay, and no verdict changes. Hapus data yang lewat masa simpan.
     """
-    kept, now = _settings(retention_file), clock_of(context)
+    kept, now = _settings(retention_file, lang), clock_of(context)
     with closing(Database(db)) as database:
         if not yes:
             with database.reading() as connection:
@@ -253,7 +254,7 @@ def retention_apply(
                 print(line, file=sys.stderr)
             raise typer.Exit(1) from None
     for kind, rows in taken.items():
-        print(message("deleted", lang, kind=KINDS[kind].into(lang), rows=rows))
+        print(message("deleted", lang, kind=KINDS[kind].into(lang), rows=Count(rows)))
     if sum(taken.values()):
         print(message("backups", lang))
 

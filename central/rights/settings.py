@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.types import StringConstraints
 
+from central.mistakes import MistakeError, first_of, wrong
 from central.policy.document import DocumentError, parse, read_text
 
 Kind = Literal["events", "results", "rejected", "access", "requests", "mails", "sessions"]
@@ -21,7 +22,7 @@ LEAST_DAYS: Mapping[Kind, int] = {"events": 120, "results": 366, "mails": 7}
 Line = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]*$")]
 
 
-class RetentionError(Exception):
+class RetentionError(MistakeError):
     """The settings cannot be used; the message says where and why."""
 
 
@@ -40,7 +41,7 @@ class Keep(_Part):
     @model_validator(mode="after")
     def _has_source(self) -> Self:
         if self.keep_days is not None and self.source is None:
-            raise ValueError("a figure needs its `source:`; write proposal where no paper gives it")
+            raise wrong("source")
         return self
 
 
@@ -60,7 +61,7 @@ class Settings(_Part):
         for kind, least in LEAST_DAYS.items():
             days = self.of(kind).keep_days
             if days is not None and days < least:
-                raise ValueError(f"{kind}: at least {least} days")
+                raise wrong("least", kind=kind, least=least)
         return self
 
     def of(self, kind: Kind) -> Keep:
@@ -80,11 +81,9 @@ def load_settings(path: Path | None) -> Settings:
     try:
         document = parse(read_text(path), str(path))
     except DocumentError as error:
-        raise RetentionError(str(error)) from None
+        raise RetentionError(error.message, str(error.place)) from None
     try:
         return _File.model_validate(document.plain()).retention
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = document.nearest(tuple(first["loc"])).place
-        where = ".".join(str(part) for part in first["loc"])
-        raise RetentionError(f"{place}: {where}: {first['msg'].removeprefix('Value error, ')}") from None
+        text, place, values = first_of(document, error)
+        raise RetentionError(text, place, **values) from None

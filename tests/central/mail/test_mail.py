@@ -414,5 +414,7 @@ def test_settings_that_cannot_be_used_are_named(tmp_path: Path, before: str, aft
     if "open" in after:
         text = text.replace("open", str(tmp_path / "open")).replace("username: null", "username: x")
     (tmp_path / "mail.yaml").write_text(text)
-    with pytest.raises(MailSettingsError, match=why):
+    with pytest.raises(MailSettingsError, match=why) as raised:
         load_settings(tmp_path / "mail.yaml")
+    assert raised.value.into(Language.INDONESIAN) != str(raised.value)
+    assert "sistem" not in raised.value.into(Language.INDONESIAN), "it has words of its own"

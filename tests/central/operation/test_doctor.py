@@ -17,11 +17,12 @@ from central.operation.broker_check import certificate_in
 from central.operation.findings import FINDINGS
 from central.operation.steps import Step
 from central.policy.load import SHIPPED
-from central.settings import load_settings
+from central.settings import BrokerSettings, load_settings
 from central.store import Message, Store, contact, mails
 from central.store.engine import Database
 from central.store.mails import New
 from central.store.survey import survey
+from central.texts import Count, Language
 from central.web.access import Role
 from central.web.accounts import Account, editing
 from central.web.passwords import hash_password
@@ -185,7 +186,7 @@ def test_mails_are_judged_by_their_settings_and_by_what_became_of_them(tmp_path:
             mails.add(connection, [new], "2026-09-02T01:00:00.000Z")
         path = settings(tmp_path, "mqtt://127.0.0.1:9", **named)
         with editing(tmp_path / "accounts.yaml") as edited:
-            edited.add(Account("kadis", Role.SUPERIOR, ("u",), None, None))
+            edited.add(Account("kadis", Role.SUPERIOR, ("u",), None, None, "kadis@b.go.id"))
         code, output = central("-c", path, "mail", "run")  # nobody listens there
         assert (code, "0 sent, 1 to be tried again" in output) == (0, True), output
         step = judged(**named)["mails_failing"]
@@ -236,6 +237,16 @@ def test_evidence_that_is_gone_and_gateways_without_a_sign_are_named(tmp_path: P
     assert steps["gone"] == {"count": 1}
     assert steps["out_of_contact"] == {"names": GATEWAY}
     assert "away" not in steps
+
+
+def test_numbers_and_reasons_of_libraries_read_in_the_language() -> None:
+    """Thousands are grouped as Indonesian does, and what the system says is named as such."""
+    counted = doctor._text(Step("evidence", "passed", "gateways", {"count": Count(1_234)}), Language.INDONESIAN)
+    assert counted.endswith(" 1.234")
+    silent = next(broker_check.check_broker(BrokerSettings(url="mqtt://127.0.0.1:9")))
+    assert "keterangan sistem: " in doctor._text(silent, Language.INDONESIAN)
+    assert "sistem" not in doctor._text(silent, Language.ENGLISH)
+    assert doctor._Mib(5_000 * 1024 * 1024).into(Language.INDONESIAN) == "5.000 MiB"
 
 
 def test_every_finding_in_the_way_has_a_remedy() -> None:

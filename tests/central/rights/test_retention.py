@@ -25,6 +25,7 @@ from central.store.accesses import Access
 from central.store.accesses import add as add_access
 from central.store.bodies import extent_of_gap
 from central.store.requests import Note, Request, Step
+from central.texts import Language
 from tests.central.fresh import content_of, put
 from tests.central.sealing import Source
 from tests.central.store.office import POLICIES, Centre
@@ -280,8 +281,12 @@ def test_marks_that_wait_are_judged_first(centre: Centre) -> None:
 def test_settings_that_cannot_be_used_are_named(tmp_path: Path, text: str, why: str) -> None:
     """With the line; nothing is deleted then."""
     (tmp_path / "r.yaml").write_text(text)
-    with pytest.raises(RetentionError, match=why.replace("(", r"\(")):
+    with pytest.raises(RetentionError, match=why.replace("(", r"\(")) as raised:
         load_settings(tmp_path / "r.yaml")
+    shown = raised.value.into(Language.INDONESIAN)
+    assert shown.startswith(f"{tmp_path / 'r.yaml'}:1:")
+    assert "sistem" not in shown, "it has words of its own"
+    assert shown != str(raised.value)
 
 
 def test_the_example_is_the_defaults() -> None:
