@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.types import StringConstraints
@@ -39,6 +39,20 @@ def check_url(text: str) -> str:
     match = BROKER_URL.fullmatch(text)
     if match is None or not 0 < int(match[3] or 1) < 65536:
         raise ValueError("write mqtt://host:1883, or mqtts://host:8883 for TLS")
+    return text
+
+
+def check_database(text: str) -> str:
+    """Return the URL of a PostgreSQL database; ValueError says what is right."""
+    try:
+        parts = urlsplit(text)
+        password, database = parts.password, parts.path.strip("/")
+    except ValueError:
+        parts, password, database = urlsplit(""), None, ""
+    if parts.scheme not in ("postgresql", "postgres") or not database:
+        raise ValueError("write postgresql://ROLE@HOST:5432/DATABASE")
+    if password or "password=" in parts.query:
+        raise ValueError("no password stands here; write it into a file and name that with `password_file:`")
     return text
 
 
@@ -123,6 +137,26 @@ class InboxSettings(_Part):
     """Receipts leave only for what a synchronous standby has."""
 
 
+class PostgresqlSettings(_Part):
+    """The database on a server, in place of the file."""
+
+    url: Annotated[Line, AfterValidator(check_database)] | None = None
+    password_file: _File | None = None
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        if self.password_file is not None and self.url is None:
+            raise ValueError("a password has no effect without `url:`")
+        return self
+
+    @property
+    def address(self) -> str | None:
+        """Return the URL as ``--db`` takes it; the password stays in its file."""
+        if self.url is None or self.password_file is None:
+            return self.url
+        return f"{self.url}{'&' if '?' in self.url else '?'}password_file={quote(str(self.password_file))}"
+
+
 class PagesSettings(_Part):
     """The pages that ``hadir-central serve`` shows."""
 
@@ -166,6 +200,8 @@ class Settings(_Part):
 
     data: _File = Path("/var/lib/hadir-central")
     broker: BrokerSettings
+    postgresql: PostgresqlSettings = PostgresqlSettings()
+    """Without a URL the database is a file in the data folder."""
     accounts: _File | None = None
     """None: ``accounts.yaml`` in the data folder."""
     policies: _File | None = None
@@ -191,14 +227,15 @@ class Settings(_Part):
         ("", "retention"),
         *(("broker", name) for name in ("password_file", "ca_file", "cert_file", "key_file")),
         *(("pages", name) for name in ("cert_file", "key_file")),
+        ("postgresql", "password_file"),
         ("backup", "folder"),
     )
     """Keys whose values are files or folders."""
 
     @property
-    def database(self) -> Path:
-        """Return the centre's database."""
-        return self.data / "centre.db"
+    def database(self) -> Path | str:
+        """Return the centre's database: a file, or the URL of one on a server."""
+        return self.postgresql.address or self.data / "centre.db"
 
     @property
     def account_file(self) -> Path:

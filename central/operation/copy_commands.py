@@ -17,6 +17,7 @@ from central.options import AsJson, Db, InLanguage, Policies, clock_of, settings
 from central.registers.problems import printable
 from central.settings import SettingsError, load_settings
 from central.store.copies import ENTERED, Held
+from central.store.engine import is_url
 from central.texts import Language
 
 _Accounts = Annotated[Path | None, typer.Option("--accounts", metavar="FILE", help="The file of accounts.")]
@@ -30,6 +31,13 @@ _Retention = Annotated[
 def _refuse(message: object) -> NoReturn:
     print(f"hadir-central: {message}", file=sys.stderr)
     raise typer.Exit(1)
+
+
+def _file(db: str, language: Language) -> Path:
+    """Return the database's file; that of a server is copied by the server's own programs."""
+    if is_url(db):
+        _refuse(COPIES["server"].into(language, database=db.partition("?")[0]))
+    return Path(db)
 
 
 def _others(
@@ -60,7 +68,7 @@ def backup(
     named = {"sheets.yaml": settings, "mail.yaml": mail_file, "retention.yaml": retention_file}
     others = {name: path for name, path in _others(context, accounts, policies, named).items() if path.exists()}
     try:
-        copy, held = copies.make(Path(db), to, others, clock_of(context)())
+        copy, held = copies.make(_file(db, lang), to, others, clock_of(context)())
         removed = copies.prune(to, keep, copy, clock_of(context)()) if keep else []
     except copies.CopyError as error:
         _refuse(error)
@@ -97,7 +105,7 @@ def restore(
     named = {"sheets.yaml": settings, "mail.yaml": mail_file, "retention.yaml": retention_file}
     others = _others(context, accounts, policies, named)
     try:
-        done = copies.restore(copy, Path(db), others, at, made)
+        done = copies.restore(copy, _file(db, lang), others, at, made)
     except copies.CopyError as error:
         _refuse(error)
     print(COPIES["restored"].into(lang, database=db, copy=copy, events=done.made.events))
@@ -153,5 +161,13 @@ def _secrets(context: typer.Context) -> list[Path]:
     except SettingsError:
         return []
     broker, pages = found.broker, found.pages
-    named = (broker.password_file, broker.ca_file, broker.cert_file, broker.key_file, pages.cert_file, pages.key_file)
+    named = (
+        found.postgresql.password_file,
+        broker.password_file,
+        broker.ca_file,
+        broker.cert_file,
+        broker.key_file,
+        pages.cert_file,
+        pages.key_file,
+    )
     return [path for path in named if path is not None and not path.exists()]

@@ -30,7 +30,8 @@ from central.rights.settings import RetentionError
 from central.rights.settings import load_settings as load_retention
 from central.settings import Settings, address_of, load_settings
 from central.store import mails
-from central.store.engine import Database, StoreError
+from central.store.condition import size_of
+from central.store.engine import Database, StoreError, StoreLocked, writer_lock
 from central.store.survey import Survey, survey, units_known
 from central.texts import Count, Language, Reason
 from central.web.access import Role
@@ -114,13 +115,13 @@ def examine(settings: Settings, now: datetime) -> Iterator[Step]:
 
 
 def _database(settings: Settings, now: datetime) -> Iterator[Step | Survey]:
-    path = settings.database
-    if not path.is_file():
-        yield failed("centre", "no_database", file=path)
+    address = settings.database
+    if isinstance(address, Path) and not address.is_file():
+        yield failed("centre", "no_database", file=address)
         return
     try:
-        with closing(Database(path, read_only=True)) as database, database.reading() as connection:
-            yield passed("centre", "database", file=path, size=_Mib(path.stat().st_size))
+        with closing(Database(address, read_only=True)) as database, database.reading() as connection:
+            yield passed("centre", "database", file=database.place, size=_Mib(size_of(connection)))
             yield survey(connection, now)
     except StoreError as error:
         yield failed(
@@ -128,8 +129,16 @@ def _database(settings: Settings, now: datetime) -> Iterator[Step | Survey]:
         )
 
 
-def _receiver(database: Path) -> Step:
+def _receiver(database: Path | str) -> Step:
     """Judge by the lock that a receiver holds, without taking it for more than a moment."""
+    if isinstance(database, str):
+        try:
+            writer_lock(database).release()
+        except StoreLocked:
+            return passed("centre", "receiver")
+        except StoreError as error:
+            return failed("centre", "receiver_hidden", reason=Reason(error))
+        return failed("centre", "receiver_stopped")
     try:
         lock = os.open(f"{database}.lock", os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:

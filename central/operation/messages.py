@@ -61,6 +61,10 @@ COMMENTS = {
 COPIES = {
     "made": _("OK: {copy}: {events} events of {streams} streams, verified by reading them again"),
     "removed": _("older copies removed: {copies}"),
+    "server": _(
+        "{database} is on a server: copy it there with `pg_dump --format=custom`, put it back with `pg_restore` into "
+        "an empty database, and copy accounts, settings and policies as files; docs/centre.md#postgresql"
+    ),
     "none": _("{folder}: no complete copy in it that is as it was written"),
     "passed_over": _("passed over: {reason}"),
     "restored": _("OK: {database} is the copy {copy} now: {events} events"),

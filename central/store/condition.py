@@ -137,7 +137,7 @@ def read_condition(connection: Connection, now: datetime) -> Condition:
     return Condition(
         at=utc(now),
         database=connection.dialect.name,
-        database_bytes=_size(connection),
+        database_bytes=size_of(connection),
         standbys=_standbys(connection),
         lanes=len(open_lanes(connection)) or 1,
         lanes_held=held_lanes,
@@ -269,7 +269,8 @@ def _counts(connection: Connection, query: Select[Any]) -> dict[str, int]:
     return {str(name): int(number) for name, number in connection.execute(query)}
 
 
-def _size(connection: Connection) -> int:
+def size_of(connection: Connection) -> int:
+    """Return the bytes that the database takes."""
     if connection.dialect.name == "sqlite":
         statement = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
     else:

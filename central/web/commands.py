@@ -22,7 +22,7 @@ from central.secret import SecretError, read_secret
 from central.settings import address_of, check_loopback, check_public
 from central.sheets.settings import SettingsError
 from central.store import accesses
-from central.store.engine import Database
+from central.store.engine import Database, is_url
 from central.texts import Language
 from central.web.access import WITH_UNITS, Role
 from central.web.accounts import MAIL, NAME, Account, AccountFile, AccountsError, editing, read_accounts
@@ -310,8 +310,13 @@ def serve(
     tls = None if cert_file is None or key_file is None else Tls(cert_file, key_file)
     ours = f"{scheme}://{shown}:{port}/"
     addresses = ours if public is None else f"{public}/ by way of {ours}"
-    with listening, _metrics(metrics, source, tasks, clock_of(context), Path(db).parent):
+    with listening, _metrics(metrics, source, tasks, clock_of(context), _folder(db)):
         run(centre, site, tls, listening, lambda: print(addresses, flush=True))
+
+
+def _folder(db: str) -> Path:
+    """Return the folder of the database's file; of one on a server the present one, whose disk is this machine's."""
+    return Path() if is_url(db) else Path(db).parent
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Tests of the centre run on a file, and those that touch the database much on a server too."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -10,7 +11,7 @@ from tests.postgres import Server
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run the tests of a module with ``BOTH_STORES`` twice."""
-    both = getattr(metafunc.module, "BOTH_STORES", False)
+    both = getattr(metafunc.module, "BOTH_STORES", False) or os.environ.get("ALLPG")
     if both and not any(mark.name == "file_only" for mark in metafunc.definition.iter_markers()):
         metafunc.parametrize("store_kind", ["sqlite", "postgresql"], indirect=True)
 

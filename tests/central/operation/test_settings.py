@@ -59,6 +59,9 @@ def test_the_example_names_every_setting_with_its_default(tmp_path: Path) -> Non
         (f"{RIGHT}backup:\n  keep: 0\n", "4:9: backup.keep: input should be greater than or equal to 1"),
         (f"{RIGHT}backup:\n  keep: 0\n  kep: 1\n", "5:3: backup.kep: unknown here"),
         (f"{RIGHT}data: 7\n", "3:7: data: "),
+        (f"{RIGHT}postgresql: {{url: 'mysql://h/d'}}\n", "3:19: postgresql.url: write postgresql://ROLE@HOST"),
+        (f"{RIGHT}postgresql: {{url: 'postgresql://r:p@h/d'}}\n", "3:19: postgresql.url: no password stands here"),
+        (f"{RIGHT}postgresql: {{password_file: p}}\n", "3:13: postgresql: a password has no effect without `url:`"),
     ],
 )
 def test_each_mistake_is_named_by_its_line(tmp_path: Path, text: str, mistake: str) -> None:
@@ -80,6 +83,8 @@ def test_files_are_beside_the_settings_or_among_credentials(tmp_path: Path, monk
     (tmp_path / "credentials/secrets_p").write_text("x")
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "credentials"))
     assert load_settings(path, files=True).broker.password_file == tmp_path / "credentials/secrets_p"
+    path = written(tmp_path, f"{RIGHT}postgresql: {{url: 'postgresql://hadir@db/hadir', password_file: secrets/d}}\n")
+    assert load_settings(path).database == f"postgresql://hadir@db/hadir?password_file={tmp_path}/secrets/d"
 
 
 def test_commands_take_what_is_left_out_from_the_settings(tmp_path: Path) -> None:

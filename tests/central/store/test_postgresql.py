@@ -1,0 +1,157 @@
+"""A database on a server: what is in the way is named with what to do, and transactions keep what they promise."""
+
+import random
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from central.store import Store, StoreError, StoreLocked
+from central.store.engine import Database, writer_lock
+from central.store.results import RESULT
+from tests.broker import eventually
+from tests.central.store.office import Centre
+from tests.central.stores import STORES
+from tests.postgres import PASSWORD, Server
+
+NOW = datetime(2026, 9, 1, 3, tzinfo=UTC)
+
+
+def refusal(address: str, *, create: bool = False) -> str:
+    """Return why a database cannot be opened."""
+    with pytest.raises(StoreError) as refused:
+        Database(address, create=create).close()
+    assert PASSWORD not in str(refused.value)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def test_each_thing_in_the_way_is_named_with_what_to_do(postgres: Server, tmp_path: Path) -> None:
+    """In the order in which an office meets them."""
+    name, other = postgres.fresh(), postgres.fresh()
+    files = {"right": PASSWORD, "wrong": "x"}
+    for file, content in files.items():
+        (tmp_path / file).write_text(content)
+    by_tcp = postgres.url(name, tcp=True)
+    with postgres.superuser() as connection:
+        connection.execute("CREATE ROLE reader LOGIN")
+    with postgres.superuser(other) as connection:
+        connection.execute("CREATE TABLE theirs (a int)")
+
+    for address, words in {
+        "postgresql://hadir:geheim@/d": "holds a password, which others on this machine can see; write it into a file",
+        "postgresql://hadir@/d?nonsense=1": 'invalid URI query parameter: "nonsense"; write postgresql://ROLE@HOST',
+        "postgresql://hadir@127.0.0.1:1/d": "check that the server runs, its name and port",
+        postgres.url("none"): 'database "none" does not exist; make it on the server: createdb',
+        postgres.url(name, role="nobody"): 'role "nobody" does not exist; make it on the server: createuser',
+        by_tcp: "no password supplied; write the role's password into a file",
+        f"{by_tcp}?password_file={tmp_path}/wrong": "password authentication failed",
+        f"{by_tcp}?password_file={tmp_path}/none": "none: No such file or directory",
+        postgres.url(name): "empty; `hadir-central inbox` and `import` make its tables",
+        postgres.url(other): "not a database of this version",
+    }.items():
+        assert words in refusal(address)
+    assert "geheim" not in refusal("postgresql://hadir:geheim@/d")
+    assert "the role needs to own the database" in refusal(postgres.url(name, role="reader"), create=True)
+
+    Database(f"{by_tcp}?password_file={tmp_path}/right", create=True).close()
+    assert "the role needs to own the database" in refusal(postgres.url(name, role="reader"))
+    with postgres.superuser(name) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    assert "of a newer version of hadir-central; install that version" in refusal(postgres.url(name), create=True)
+    for one in (name, other):
+        postgres.drop(one)
+
+
+def test_a_writer_is_alone_and_readers_see_one_moment(database_url: str) -> None:
+    """What a transaction reads cannot change before it writes; those that lock rows themselves run together."""
+    with Database(database_url, create=True) as database, Database(database_url, busy_s=0.2) as hasty:
+        with database.writing(), hasty.reading() as reading:
+            for alone in (True, False):
+                with pytest.raises(StoreError, match="another process writes for longer"), hasty.writing(alone=alone):
+                    pass
+            assert reading.exec_driver_sql("SELECT count(*) FROM gateway").scalar_one() == 0
+        with database.writing(alone=False), hasty.writing(alone=False) as connection:
+            connection.exec_driver_sql("INSERT INTO gateway (name, informed) VALUES ('a/b', false)")
+            with pytest.raises(StoreError, match="another process writes for longer"), hasty.writing():
+                pass
+        with database.reading() as reading:
+            assert reading.exec_driver_sql("SELECT count(*) FROM gateway").scalar_one() == 1
+            with hasty.writing() as connection:
+                connection.exec_driver_sql("DELETE FROM gateway")
+            assert reading.exec_driver_sql("SELECT count(*) FROM gateway").scalar_one() == 1
+        reader = Database(database_url, read_only=True)
+        with reader, pytest.raises(StoreError, match="read-only"), reader.writing() as connection:
+            connection.exec_driver_sql("DELETE FROM gateway")
+
+
+def test_several_processes_that_start_at_once_make_the_tables_once(database_url: str) -> None:
+    """One of them receives; the others find its lock."""
+    found: list[Store | StoreError] = []
+
+    def start() -> None:
+        try:
+            found.append(Store(database_url))
+        except StoreError as error:
+            found.append(error)
+
+    threads = [threading.Thread(target=start) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    stores = [one for one in found if isinstance(one, Store)]
+    assert len(stores) == 1
+    assert [type(one) for one in found if not isinstance(one, Store)] == [StoreLocked, StoreLocked]
+    stores[0].close()
+    eventually(lambda: _is_free(database_url), what="the end of the lock")
+
+
+def _is_free(address: str) -> bool:
+    try:
+        writer_lock(address).release()
+    except StoreLocked:
+        return False
+    return True
+
+
+def test_both_databases_hold_the_same_verdicts(postgres: Server, tmp_path: Path) -> None:
+    """One history of punches, in batches of chance, gives equal digests and equal contents."""
+    seed = random.randrange(1 << 32)
+
+    def history(folder: Path) -> list[tuple[object, ...]]:
+        folder.mkdir()
+        chance = random.Random(seed)
+        centre = Centre(folder, datetime(2026, 8, 30, 20, tzinfo=UTC))
+        centre.enter_office()
+        events = [
+            event
+            for day in range(1, 11)
+            for pin in ("1001", "1002", "7777")
+            for event in centre.punches(
+                pin,
+                *(
+                    f"2026-09-{day:02} {hour:02}:{chance.randrange(60):02}:{chance.randrange(60):02}"
+                    for hour in (7, 16)
+                ),
+            )
+        ]
+        chance.shuffle(events)
+        for day in range(11, 21):
+            part = events[:5] if day < 20 else events
+            centre.receive(*part)
+            del events[: len(part)]
+            centre.at(f"2026-09-{day:02} 08:00")
+        with centre.database.reading() as connection:
+            columns = list(RESULT.columns)
+            found = [tuple(row) for row in connection.execute(select(*columns).order_by(*columns[:3]))]
+        centre.close()
+        return found
+
+    on_file = history(tmp_path / "file")
+    with STORES.on(postgres):
+        on_server = history(tmp_path / "server")
+    assert len(on_file) > 20, seed
+    assert on_server == on_file, seed
