@@ -1,6 +1,5 @@
 """Tests of the centre run on a file, and those that touch the database much on a server too."""
 
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -11,7 +10,7 @@ from tests.postgres import Server
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run the tests of a module with ``BOTH_STORES`` twice."""
-    both = getattr(metafunc.module, "BOTH_STORES", False) or os.environ.get("ALLPG")
+    both = getattr(metafunc.module, "BOTH_STORES", False)
     if both and not any(mark.name == "file_only" for mark in metafunc.definition.iter_markers()):
         metafunc.parametrize("store_kind", ["sqlite", "postgresql"], indirect=True)
 
