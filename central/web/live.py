@@ -1,16 +1,19 @@
 """Live parts of pages: one look at the database for all who follow, and a bounded number of them."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 from central.store.engine import StoreError
 
-POLL_S = 0.25
+POLL_S = 0.1
 """How often the database is looked at while anybody follows."""
-PAUSE_S = 1.0
-"""Shortest time between two parts that are sent to one follower."""
+PAUSE_S = 0.2, 1.0
+"""Time between two parts that are sent to one follower: at least, and at most."""
+PAUSES = 4.0
+"""The pause in times of what the part took to make: readers are busy with one follower a fifth of the time at most."""
 QUIET_S = 20.0
 """After this time without a change a part is made all the same, since the login may have ended, and a comment is sent,
 so that a broken connection is noticed."""
@@ -81,11 +84,19 @@ class Live:
                 newest, units = await self._poll(newest)
             except StoreError:
                 units = None  # each follower finds out by itself
-                await asyncio.sleep(PAUSE_S)
+                await asyncio.sleep(PAUSE_S[1])
             for follower in self._followers:
                 if units is None or (units and (follower.units is None or follower.units & units)):
                     follower.changed.set()
             await asyncio.sleep(POLL_S)
+
+
+def pause_after(took_s: float) -> float:
+    """Return how long a follower waits for the next part, by how long this one took to make.
+
+    Where many follow, parts wait for a reader and take long: each follower then gets fewer.
+    """
+    return min(PAUSE_S[1], max(PAUSE_S[0], PAUSES * took_s))
 
 
 async def parts(live: Live, follower: Follower, make: Callable[[], Awaitable[str | None]]) -> AsyncIterator[str]:
@@ -97,6 +108,7 @@ async def parts(live: Live, follower: Follower, make: Callable[[], Awaitable[str
     yield "retry: 3000\n\n"
     sent: str | None = None
     while not live.stopping:
+        begun = time.monotonic()
         try:
             part = await make()
         except StoreError:
@@ -108,6 +120,6 @@ async def parts(live: Live, follower: Follower, make: Callable[[], Awaitable[str
             if part != sent:
                 yield f"data: {part}\n\n"
                 sent = part
-                await asyncio.sleep(PAUSE_S)
+                await asyncio.sleep(pause_after(time.monotonic() - begun))
         if not await follower.wait():
             yield ": still here\n\n"
