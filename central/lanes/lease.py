@@ -31,6 +31,7 @@ _LOCKS = 0x6861646972 & 0x7FFFFFFF
 _INBOX = 2
 LANE_LOCKS, WORKER_LOCKS = _LOCKS + 1, _LOCKS + 2
 """First numbers of the advisory locks of lanes and workers; the second is that of the lane or worker."""
+_DEAD_LINE = "keepalives_idle=3&keepalives_interval=1&keepalives_count=3&tcp_user_timeout=5000"
 NAME = "hadir-central lanes "
 """Beginning of the name under which the server lists a worker's connections."""
 
@@ -51,8 +52,12 @@ def new_worker() -> int:
 
 
 def address_of(url: str, worker: int) -> str:
-    """Return the URL of a database under which the server lists a worker's connections by its number."""
-    return f"{url}{'&' if '?' in url else '?'}application_name={NAME.replace(' ', '%20')}{worker}"
+    """Return the URL of a database under which the server lists a worker's connections by its number.
+
+    A line that is dead is noticed within seconds: the worker is to connect again as soon as there is another way.
+    """
+    name = f"application_name={NAME.replace(' ', '%20')}{worker}"
+    return f"{url}{'&' if '?' in url else '?'}{name}&{_DEAD_LINE}"
 
 
 class Lease:

@@ -2,10 +2,12 @@
 
 import os
 import signal
+import socket
 import subprocess
 import threading
 import time
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
 from uuid import uuid4
@@ -153,6 +155,56 @@ class Workers:
         )
         statement += "USING (site) ORDER BY site, session.lane"
         eventually(lambda: query(self.url, statement) == wanted, what=f"{wanted}")
+
+
+class Line:
+    """A line to a server that can be cut without a word: connections stay open, and nothing passes any more."""
+
+    def __init__(self, port: int) -> None:
+        self._server = port
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listening.getsockname()[1]
+        self._open = threading.Event()
+        self._open.set()
+        self._ends: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.heal()
+        self._listening.close()
+
+    def cut(self) -> None:
+        """Let nothing pass."""
+        self._open.clear()
+
+    def heal(self) -> None:
+        """End what was cut, as routers do, and let new connections pass."""
+        ends, self._ends = self._ends, []
+        for end in ends:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        self._open.set()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listening.accept()
+                self._open.wait()
+                server = socket.create_connection(("127.0.0.1", self._server))
+                self._ends += [client, server]
+                for source, target in ((client, server), (server, client)):
+                    threading.Thread(target=self._pass_on, args=(source, target), daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError), source:
+            while part := source.recv(65536):
+                self._open.wait()
+                target.sendall(part)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_RDWR)
 
 
 def query(url: str, statement: str, *values: object) -> list[Any]:

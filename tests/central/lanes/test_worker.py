@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from tests.broker import Broker
-from tests.central.lanes.deployment import Gateways, Workers
+from tests.central.lanes.deployment import Gateways, Line, Workers, query
+from tests.postgres import PASSWORD, ROLE, Server
 
 
 def test_lanes_are_taken_over_and_shared_and_nothing_is_lost_or_doubled(tmp_path: Path, database_url: str) -> None:
@@ -30,6 +31,35 @@ def test_lanes_are_taken_over_and_shared_and_nothing_is_lost_or_doubled(tmp_path
         gateways.stop()
         gateways.check(database_url)
         assert "database_lost" in workers.stop("b")
+
+
+def test_a_worker_whose_line_to_the_database_is_cut_loses_its_lanes(
+    tmp_path: Path, postgres: Server, database_url: str
+) -> None:
+    """Nothing says that the line is dead; once it is another one, the worker gets its part again."""
+    password = tmp_path / "password"
+    password.write_text(PASSWORD)
+    password.chmod(0o600)
+    (name,) = query(database_url, "SELECT current_database()")[0]
+    with (
+        Broker(tmp_path, persistent=True) as broker,
+        Workers(broker, database_url) as workers,
+        Gateways(broker) as gateways,
+        Line(postgres.port) as line,
+    ):
+        workers.start("cut", url=f"postgresql://{ROLE}@127.0.0.1:{line.port}/{name}?password_file={password}")
+        workers.wait_for_shares(3)
+        workers.wait_for_sites(2)
+        gateways.begin()
+        line.cut()
+        workers.wait_for_shares()
+        workers.start("other")
+        workers.wait_for_shares(3)
+        line.heal()
+        workers.wait_for_shares(1, 2)
+        gateways.stop()
+        gateways.check(database_url)
+        assert "database_lost" in workers.stop("cut")
 
 
 def test_sites_move_while_messages_flow(tmp_path: Path, database_url: str) -> None:
