@@ -23,6 +23,8 @@ SETTLED_BY = {
     "log_lost": "settle_outage",
 }
 """The sentence that says what settles a doubt."""
+HOW = {"outage": "how_outage", "unread": "how_unread", "unattributed": "how_unattributed"}
+"""Commands that help to settle a doubt, for those who work at the command line."""
 
 
 class Kept(NamedTuple):
@@ -83,6 +85,8 @@ def line(one: Doubted, language: Language) -> str:
     """Return a doubt as a line for people: how many verdicts, why, where, and what settles it."""
     dates = " - ".join(dict.fromkeys((one.first.isoformat(), one.last.isoformat())))
     what, settled = what_of(one, language), settled_by(one, language)
+    if one.what in HOW:
+        settled = f"{settled} {message(HOW[one.what], language)}"
     return message(
         "doubted", language, verdicts=one.verdicts, people=one.people, dates=dates, what=what, settled=settled
     )
@@ -97,5 +101,5 @@ def what_of(one: Doubted, language: Language) -> str:
 
 
 def settled_by(one: Doubted, language: Language) -> str:
-    """Return what settles a doubt."""
+    """Return what settles a doubt, for whoever decides it; commands are not among it."""
     return message(SETTLED_BY.get(one.what, "settle_clock"), language)

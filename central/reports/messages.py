@@ -253,18 +253,20 @@ MESSAGES: Mapping[str, Text] = {
     "read_until": _("read until {until}"),
     "settle_outage": _(
         "Enter a decision: `not_concerned` with the person whom it did not hinder, or with the terminal alone where it "
-        "hindered no person; `out_of_use` for a terminal that was not in use; or leave of a kind that excuses. "
-        "`hadir-central serial list` prints the serial numbers of terminals."
+        "hindered no person; `out_of_use` for a terminal that was not in use; or leave of a kind that excuses."
     ),
+    "how_outage": _("`hadir-central serial list` prints the serial numbers of terminals."),
     "settle_gap": _(
         "The gateway sends what is missing again, as long as it has it. For what is lost: a decision `not_concerned`."
     ),
     "settle_unread": _(
         "It ends when the terminal is read and its gateway says so, which it does only while its own clock is "
-        "synchronised (`timedatectl` there). A terminal that is gone: a decision `out_of_use`; one that the person did "
+        "synchronised. A terminal that is gone: a decision `out_of_use`; one that the person did "
         "not use: `not_concerned` with the terminal."
     ),
-    "settle_unattributed": _("Import the enrolment of the PIN (`hadir-central pins`), or a decision `visitor`."),
+    "how_unread": _("`timedatectl` at the gateway shows whether its clock is synchronised."),
+    "settle_unattributed": _("The enrolment of the PIN in the register, or a decision `visitor`."),
+    "how_unattributed": _("`hadir-central pins` lists such PINs."),
     "settle_unenrolled": _(
         "Import the person's enrolment at a terminal, or at a site of which a terminal is read; or a decision "
         "`not_concerned`."

@@ -43,8 +43,8 @@ TEXTS: Mapping[str, Text] = {
     "home_all": _("All units"),
     "home_own": _("Your days"),
     "home_none": _(
-        "This account has no unit that the registers know today. The administrator can change that: "
-        "hadir-central account list shows the account's units."
+        "This account has no unit that the registers know today. Ask the administrator of the centre to look at the "
+        "account's units."
     ),
     "login": _("Log in"),
     "login_account": _("Account"),
@@ -75,12 +75,13 @@ TEXTS: Mapping[str, Text] = {
     "error_many_do": _("Wait {seconds} seconds and load the page again."),
     "error_database": _("The centre's database cannot be used at this moment."),
     "error_database_do": _(
-        "Nothing is lost. Load the page again in a minute; if this stays, tell the administrator: the log of "
-        "hadir-central serve says why."
+        "Nothing is lost. Load the page again in a minute; if this stays, tell the administrator of the centre and "
+        "name the time: the log of the pages says why."
     ),
     "error_internal": _("There is a fault in the program."),
     "error_internal_do": _(
-        "Other pages work. Tell the administrator: the log of hadir-central serve says where it is."
+        "Other pages work. Tell the administrator of the centre and name the time: the log of the pages says where it "
+        "is."
     ),
     "error_large": _("The form is too large."),
     "error_large_do": _("Nothing was changed. Shorten its texts and send it again."),

@@ -40,7 +40,7 @@ TEXTS: Mapping[str, Text] = {
     ),
     "access_chain": _(
         "{rows} lines. The digest of the last one is {digest}. Note number and digest: whoever alters the log later, "
-        "even in the file itself, cannot keep them. `hadir-central access verify` recomputes all digests."
+        "even in the file itself, cannot keep them. The administrator of the centre can have all digests recomputed."
     ),
     "access_account": _("account"),
     "access_person": _("person (key)"),

@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from central.reports.doubts import SETTLED_BY
+from central.reports.messages import MESSAGES
+from central.texts import Language
+from central.web import messages
 from central.web.app import MODULES
 from central.web.pages.access_log import WHAT
 from tests.central.web.evidence import serve_evidence
@@ -153,3 +157,13 @@ def test_people_without_a_unit_are_listed_for_those_who_see_everything(served: S
         browser = served.browser(account)
         assert browser.get("/unassigned").status == 404
         assert "/unassigned" not in browser.get("/").body
+
+
+def test_no_page_names_a_command() -> None:
+    """Officials have no command line; who has one reads the command in the doctor and in the guides."""
+    shown = [text for module in (messages, *MODULES) for text in getattr(module, "TEXTS", {}).values()]
+    shown += [MESSAGES[code] for code in SETTLED_BY.values()]
+    assert len(shown) > 300
+    for text in shown:
+        for language in Language:
+            assert not re.search("hadir-central|systemctl|timedatectl|sudo ", text.into(language)), text
