@@ -11,7 +11,8 @@ import pytest
 from sqlalchemy import select
 
 from central.event import Rejected
-from central.store import Message
+from central.store import Message, Store
+from central.store import events as event_store
 from central.store.batch import Batch, Outcome
 from central.store.engine import Database
 from central.store.events import _read
@@ -123,3 +124,29 @@ def test_one_message_that_two_processes_reject_at_the_same_moment_is_kept_once_a
     thread.join(WAIT_S)
     with database.reading() as connection:
         assert connection.execute(select(rejected.c.times)).scalars().all() == [2]
+
+
+class Ended(Batch):
+    """A batch that the server ends twice, as it does with one of two transactions that wait for each other."""
+
+    attempts = 0
+
+    def store(self) -> Outcome:
+        """Fail as a deadlock does, then store."""
+        Ended.attempts += 1
+        outcome = super().store()
+        if Ended.attempts < 3:
+            statement = "DO $$ BEGIN RAISE EXCEPTION 'deadlock detected' USING ERRCODE = '40P01'; END $$"
+            self._connection.exec_driver_sql(statement)
+        return outcome
+
+
+def test_a_batch_that_waits_crosswise_with_another_is_stored_again_and_rejects_nothing(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The inbox goes on: what the server undid was no event's fault."""
+    monkeypatch.setattr(event_store, "Batch", Ended)
+    source = Source()
+    with closing(Store(database_url)) as store:
+        result = store.ingest([Message(f"{source.gateway}/batch", batch(*source.punches(2)))])
+    assert (result.stored, result.rejected, Ended.attempts) == (2, 0, 3)
