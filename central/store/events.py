@@ -18,7 +18,7 @@ from sqlalchemy import Connection, func, select
 
 from central.collector import paused_collector
 from central.event import Event, GatewayState, Info, Rejected, TerminalState, gateway_of, read_message
-from central.store import contact, partitions, remarks
+from central.store import contact, lanes, partitions, remarks
 from central.store.batch import Batch, Item, Outcome
 from central.store.bulk import is_deadlock
 from central.store.engine import Database, Lock, writer_lock
@@ -98,6 +98,10 @@ class Store:
                     self._receipts.load(connection, monotonic_s())
                     self._rejections.load(connection)
                     _warn_of_unproven(connection)
+                    plan = lanes.plan_of(connection)
+                if plan is not None:
+                    with self.database.writing() as connection:
+                        lanes.forget_plan(connection)
             except BaseException:
                 self.database.close()
                 raise

@@ -110,9 +110,19 @@ def begin_plan(connection: Connection, plan: Plan, owner_of: Callable[[str], int
     connection.execute(insert_missing(PLAN), plan._asdict() | {"id": 1, "changed": utc(now)})
     _open(connection, plan.lanes, now)
     names = {name.partition("/")[0] for name in connection.execute(select(gateways.c.name)).scalars()}
+    connection.execute(delete(SITE))  # owners of a plan before, which nobody is any more
     for site in sorted(names):
         add_site(connection, site, owner_of(site))
     return plan
+
+
+def forget_plan(connection: Connection) -> None:
+    """End the plan: an inbox without lanes receives everything, and holds the lock that no worker has beside it.
+
+    Epochs go on, so that no worker of before writes again; sessions stay on record, for the broker may have them.
+    """
+    connection.execute(delete(PLAN))
+    connection.execute(update(LANE).values(open=False, epoch=LANE.c.epoch + 1))
 
 
 def set_lanes(connection: Connection, lanes: int, now: datetime) -> None:

@@ -134,6 +134,8 @@ def test_an_inbox_without_lanes_and_one_with_lanes_exclude_each_other(
     eventually(is_open)
     store = opened[0]
     try:
+        with store.database.reading() as connection:
+            assert (rows.plan_of(connection), rows.open_lanes(connection)) == (None, {})
         with pytest.raises(StoreError, match="an inbox without --lanes"):
             Lease(workers[0].database, new_worker())
     finally:
