@@ -492,8 +492,9 @@ def test_an_outcome_that_is_not_its_verdict_is_found_and_made_anew(
     centre.punched("1001", "2026-08-31 07:45:00", "2026-08-31 16:20:00")
     centre.at("2026-09-03 12:00")
     table = outcomes.OUTCOME
+    in_order = select(table).order_by(table.c.person, table.c.date, table.c.revision)
     with centre.database.reading() as connection:
-        before = connection.execute(select(table)).all()
+        before = connection.execute(in_order).all()
     with centre.database.writing() as connection:
         connection.execute(update(table).where(table.c.person == "a").values(marks='["late"]'))
     with capture_logs() as logs:
@@ -513,7 +514,7 @@ def test_an_outcome_that_is_not_its_verdict_is_found_and_made_anew(
     assert f"{wrong} stored outcomes" in shown.output
     assert shown.exit_code == 1
     with centre.database.reading() as connection:
-        assert connection.execute(select(table)).all() == before
+        assert connection.execute(in_order).all() == before
     assert wrong_outcomes(centre) == 0
 
 
