@@ -335,10 +335,19 @@ class Daemon:
             clock_synchronised=self._clock.synchronised(),
         )
         before, threading.excepthook = threading.excepthook, self._note_thread_failure
+        ended = threading.Event()
+        threading.Thread(target=self._watch_ledger, args=(ended,), name="watch-ledger", daemon=True).start()
         try:
             return self._run_parts(stop)
         finally:
+            ended.set()
             threading.excepthook = before
+
+    def _watch_ledger(self, ended: threading.Event) -> None:
+        """End the process where the disk hangs and the main loop, which writes too, waits for it."""
+        while not ended.wait(TICK_S):
+            if self._ledger.stalled_s > LEDGER_HUNG_S + SHUTDOWN_S:
+                self._exit_now("ledger", self._hang_reason())
 
     def _run_parts(self, stop: threading.Event) -> int:
         self._note_resumption()
@@ -520,9 +529,8 @@ class Daemon:
             return "ledger", self._ledger.failure
         if self._thread_failure is not None:
             return self._thread_failure
-        stalled_s = self._ledger.stalled_s
-        if stalled_s > LEDGER_HUNG_S:
-            return "ledger", f"its disk has not finished a transaction for {stalled_s:.0f} s; look at the disk"
+        if self._ledger.stalled_s > LEDGER_HUNG_S:
+            return "ledger", self._hang_reason()
         for name, part in (("publisher", self._publisher), ("commands", self._commands), ("control", self._control)):
             if not part.is_alive:
                 return name, "its thread has ended"
@@ -530,6 +538,9 @@ class Daemon:
             return "receiver", "its thread has ended"
         ended = self._workers.ended()
         return None if ended is None else (f"worker {ended}", "its thread has ended")
+
+    def _hang_reason(self) -> str:
+        return f"its disk has not finished a transaction for {self._ledger.stalled_s:.0f} s; look at the disk"
 
     def _stop(self) -> None:
         """Stop in the order of the data flow: stop reading, publish what is stored, close the ledger."""

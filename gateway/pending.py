@@ -124,14 +124,20 @@ class PendingWrites:
         """Store a measurement made with a synchronised clock; see :meth:`Ledger.remember_clock`."""
         self._replace(name, "clock", partial(self._ledger.remember_clock, name, clock))
 
-    def flush(self) -> None:
-        """Store waiting writes as far as the disk has space."""
+    def flush(self, *, wait: bool = False) -> None:
+        """Store waiting writes as far as the disk has space.
+
+        Without ``wait`` a queue that another thread is storing is left to it: the main loop must not wait for a worker
+        whose write hangs.
+        """
         with self._queues_lock:
             queues = list(self._queues.items())
         for subject, queue in queues:
-            if queue.writes or queue.newest or queue.dropped:
-                with queue.lock:
+            if (queue.writes or queue.newest or queue.dropped) and queue.lock.acquire(blocking=wait):
+                try:
                     self._drain(subject, queue)
+                finally:
+                    queue.lock.release()
 
     def waiting(self) -> int:
         """Return the number of waiting writes."""
@@ -143,7 +149,7 @@ class PendingWrites:
         with self._queues_lock:
             queues = list(self._queues.items())
         try:
-            self.flush()
+            self.flush(wait=True)
         finally:
             for subject, queue in queues:
                 if queue.writes:

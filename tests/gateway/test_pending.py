@@ -1,6 +1,7 @@
 """Writes that find the disk full: in order, bounded, and none of them lost in silence."""
 
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from gateway import pending as pending_module
 from gateway.event import ClockEvidence, ReadingContext
 from gateway.ledger import Ledger, LedgerError
 from gateway.pending import PendingWrites
+from tests.broker import WAIT_S
 from tests.gateway.full_disk import FullDisk, impatient
 from tests.gateway.office import ZONE
 
@@ -162,3 +164,25 @@ def test_what_a_failed_ledger_does_not_take_is_logged(ledger: Ledger) -> None:
     with capture_logs() as logged, pytest.raises(LedgerError):
         pending.close()
     assert [(entry["event"], entry["notes"], entry["records"]) for entry in logged] == [("writes_lost", 1, 1)]
+
+
+def test_a_flush_does_not_wait_for_a_write_that_hangs(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The main loop flushes: one that waited for a worker on a hung disk could not end the process."""
+    pending, hangs, entered = PendingWrites(ledger), threading.Event(), threading.Event()
+
+    def hang(name: str, **_: object) -> None:
+        entered.set()
+        hangs.wait()
+
+    monkeypatch.setattr(ledger, "remember", hang)
+    worker = threading.Thread(target=pending.remember, args=("gate",), kwargs={"ranged": True}, daemon=True)
+    worker.start()
+    assert entered.wait(WAIT_S)
+    main_loop = threading.Thread(target=pending.flush, daemon=True)
+    main_loop.start()
+    main_loop.join(WAIT_S)
+    returned = not main_loop.is_alive()
+    hangs.set()
+    worker.join(WAIT_S)
+    assert returned
+    assert pending.waiting() == 0

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,11 @@ HANGING = (
     "    commit(self, connection, jobs)\n"
     "writer.Writer._commit = hang\n"
 )
+HANGING_MAIN_LOOP = HANGING + (
+    "def note(self):\n"
+    "    if time.monotonic() > begun + 1.5: self._ledger.remember('lobby', ranged=True)\n"
+    "app.Daemon._note_correction = note\n"
+)
 SABOTAGES = {
     "worker": (
         "thread worker-lobby",
@@ -81,6 +86,7 @@ SABOTAGES = {
     ),
     "watch itself": ("watch", BROKEN + "app.Daemon._watch_disk_state = broken"),
     "disk that hangs": ("ledger", HANGING),
+    "disk that hangs under the main loop": ("ledger", HANGING_MAIN_LOOP),
 }
 
 
@@ -89,6 +95,24 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
     """Run a broker."""
     with Broker(tmp_path) as broker:
         yield broker
+
+
+@contextmanager
+def punching(terminal: SimulatedTerminal) -> Iterator[None]:
+    """Let a person punch once a second, so that the ledger's writer always has a next transaction."""
+    ended = threading.Event()
+
+    def punch() -> None:
+        while not ended.wait(1.0):
+            terminal.punch("1001")
+
+    thread = threading.Thread(target=punch)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 @pytest.mark.parametrize(("part", "sabotage"), SABOTAGES.values(), ids=SABOTAGES)
@@ -100,15 +124,16 @@ def test_any_part_that_fails_ends_the_process_with_a_last_line(
     terminal.punch("1001")
     with Simulator(terminal) as simulator, Subscriber(broker.port, "hadir/v1/office/gw/punch/+") as subscriber:
         file = configured(tmp_path, broker, {"lobby": simulator.address})
-        ended = subprocess.run(
-            [sys.executable, "-c", RUN.format(sabotage=sabotage), str(file)],
-            cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-            capture_output=True,
-            text=True,
-            timeout=WAIT_S,
-            check=False,
-        )
+        with punching(terminal):
+            ended = subprocess.run(
+                [sys.executable, "-c", RUN.format(sabotage=sabotage), str(file)],
+                cwd=tmp_path,
+                env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+                capture_output=True,
+                text=True,
+                timeout=WAIT_S,
+                check=False,
+            )
         assert ended.returncode == 70, ended.stderr
         last = json.loads(ended.stderr.splitlines()[-1])
         assert last["level"] == "critical"
