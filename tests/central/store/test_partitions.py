@@ -8,9 +8,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from central.operation.doctor import _evidence
 from central.store import Message, Store, partitions
 from central.store.engine import Database
-from tests.central.sealing import GATEWAY, Source, batch
+from central.store.survey import survey
+from tests.central.sealing import Source, batch
 
 NOW = datetime(2026, 9, 20, tzinfo=UTC)
 
@@ -46,6 +48,13 @@ def months(store: Store) -> dict[str, int]:
             month: connection.exec_driver_sql(f"SELECT count(*) FROM {name}").scalar_one()  # noqa: S608 - a partition
             for month, name in names.items()
         }
+
+
+def named_by_doctor(store: Store, now: datetime) -> list[str]:
+    """Return the months that `hadir-central doctor` names."""
+    with store.database.reading() as connection:
+        steps = list(_evidence(survey(connection, now)))
+    return [str(step.values["names"]) for step in steps if step.finding == "months"]
 
 
 def send(store: Store, source: Source, *local_times: str) -> None:
@@ -98,9 +107,11 @@ def test_a_change_of_partitions_waits_for_no_long_transaction_and_is_tried_again
         clock.now += timedelta(days=1)
         send(store, source, "2026-09-02T07:00:00")
         assert months(store)[""] == 1
+        assert named_by_doctor(store, clock.now) == ["2026-08"]
     clock.now += timedelta(days=1)
     send(store, source, "2026-09-03T07:00:00")
     assert months(store) == {"2026-08": 1, "2026-09": 2, "2026-10": 0, "2026-11": 0, "2026-12": 0, "": 0}
+    assert named_by_doctor(store, clock.now) == []
 
 
 def test_a_sqlite_file_has_no_months(tmp_path: Path) -> None:
@@ -108,4 +119,3 @@ def test_a_sqlite_file_has_no_months(tmp_path: Path) -> None:
     with Database(tmp_path / "centre.db", create=True) as database, database.writing() as connection:
         assert partitions.months(connection) == []
         assert partitions.make(connection, NOW.date()) == []
-        assert GATEWAY
