@@ -585,7 +585,7 @@ class Removable(Delivering, Protocol):
 class DriverOptions(BaseModel):
     """Options of every driver; drivers derive their own, and the gateway reads them from the terminal's entry."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     name: str
     """What the office calls the terminal."""

@@ -48,6 +48,7 @@ from drivers.base import (
     TerminalInfo,
     Untimed,
 )
+from drivers.field_docs import field_docs
 
 TIMEOUT_S = 30.0
 """Far longer than any conversation with the options of a bench may take: a conversation still open then hangs."""
@@ -221,11 +222,12 @@ def its_options_are_documented(bench: Bench) -> None:
     """Each option has a docstring, and a number of seconds without its unit is refused."""
     _require(bench.driver.options.__doc__ is not None, "the options have no docstring")
     fields = bench.driver.options.model_fields
+    documented = field_docs(bench.driver.options)
     given = {
         fields[name].alias or name: f"{value}s" if isinstance(value, float) else value for name, value in bench.options
     }
     for name, field in fields.items():
-        _require(bool(field.description), f"the option {name} has no docstring")
+        _require(bool(field.description or documented.get(name)), f"the option {name} has no docstring")
         if field.annotation is not float:
             continue
         try:

@@ -32,7 +32,8 @@ from pydantic import (
     create_model,
     field_validator,
 )
-from pydantic.json_schema import models_json_schema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
+from pydantic_core import core_schema
 from ruamel.yaml import YAML
 from ruamel.yaml.composer import ComposerError
 from ruamel.yaml.constructor import ConstructorError, SafeConstructor
@@ -44,6 +45,7 @@ from ruamel.yaml.scanner import ScannerError
 
 from drivers import DRIVERS, no_such_driver
 from drivers.base import DriverOptions
+from drivers.field_docs import field_docs
 from drivers.receiver.caller import CallerOptions
 from drivers.textfile import TextFileError, read_comm_key, read_secret, read_text, read_token, secret_warning
 from drivers.values import NEWLY_REFUSED, STRICT, Seconds, between, duration_between, host_fault, refuse_newly
@@ -325,9 +327,7 @@ def _check_pair(certificate: Path, key: Path, info: ValidationInfo) -> None:
 
 class _Section(BaseModel):
     # Most programs validate a few sections and one or two drivers' options: a validator is built when it is first used.
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True, defer_build=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
 
     @field_validator("url", "address", "port", "listen", mode="before", check_fields=False)
     @classmethod
@@ -679,10 +679,27 @@ class Settings(_Section):
         return ZoneInfo(terminal.timezone or self.timezone)
 
 
+class _DocumentedSchema(GenerateJsonSchema):
+    """Takes the descriptions of fields from their docstrings."""
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
+        """Return the schema of one model."""
+        found = super().model_schema(schema)
+        model = schema["cls"]
+        for name, text in field_docs(model).items():
+            field = found.get("properties", {}).get(model.model_fields[name].alias or name)
+            if field is not None:
+                field.setdefault("description", text)
+        return found
+
+
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of the configuration file, for editors that complete and check it."""
     models: list[type[BaseModel]] = [Settings, *_TERMINALS.values()]
-    refs, schema = models_json_schema([(model, "validation") for model in models])
+    requests: list[tuple[type[BaseModel], Literal["validation", "serialization"]]] = [
+        (model, "validation") for model in models
+    ]
+    refs, schema = models_json_schema(requests, schema_generator=_DocumentedSchema)
     terminals = []
     for driver, model in _TERMINALS.items():
         ref = refs[model, "validation"]

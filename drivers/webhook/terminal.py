@@ -68,9 +68,7 @@ Code = Annotated[int, Field(strict=True, ge=0, le=wire.CODES[-1])]
 class Fields(BaseModel):
     """Where the fields stand in a record: JSON Pointers. Nothing else of it is kept."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True, defer_build=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
 
     pin: Pointer = "/pin"
     """The PIN, a text or a whole number."""
