@@ -23,7 +23,7 @@ from central.timesheet.facts import WIDE
 
 MARGIN = timedelta(days=WIDE + 2 * REACH)
 """So long after deleted punches no day is judged again: a verdict may rest on those of its neighbours."""
-EVENTS, ROWS = 20_000, 50_000
+EVENTS, ROWS = 5_000, 20_000
 """Events that one transaction looks at, and rows of the access log that it deletes: the inbox waits for it."""
 PAUSE_S = 0.15
 """Between two transactions: longer than SQLite waits between two attempts, so that an inbox gets the write lock."""
