@@ -95,5 +95,5 @@ def _outcome(row: Any) -> Outcome:
     try:
         return outcome_of(load_json(row.content))
     except (ValueError, LookupError, TypeError, AttributeError):
-        log.warning("verdict_unreadable", person=row.person, date=row.date, revision=row.revision)
+        log.warning("verdict_unreadable", date=row.date, revision=row.revision)
         return Outcome(not_judged("unreadable"), None)
