@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,14 @@ from central import cluster
 from central.cluster import ClusterError, check_address, spread_on
 from central.policy.office import OfficePolicies
 from central.policy.trial import Part, digest_of, people_on, try_policies
-from central.store import results
-from central.store.engine import Database
 from tests import command
 from tests.broker import WAIT_S, eventually, free_port
 from tests.central.policy.test_trial import NAMES, centre, run
 from tests.central.store.office import POLICIES, Centre
+from tests.central.stores import address
 
 __all__ = ["centre"]
+BOTH_STORES = True
 DATES = date(2026, 1, 1), date(2026, 9, 2)
 WORKERS = 4
 
@@ -45,7 +45,7 @@ def dask(stack: ExitStack, program: str, *arguments: str) -> subprocess.Popen[by
 
 
 @pytest.fixture
-def address(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
+def scheduler(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
     """Run a scheduler with four workers; yield its address and the workers."""
     with ExitStack() as stack:
         url = f"tcp://127.0.0.1:{free_port()}"
@@ -66,11 +66,12 @@ def digest(centre: Centre, spread: Any = None) -> str:
         return digest_of(tried, NAMES)
 
 
+@pytest.mark.file_only
 def test_workers_bring_what_one_process_brings_also_where_one_is_killed(
-    centre: Centre, address: tuple[str, list[subprocess.Popen[bytes]]]
+    centre: Centre, scheduler: tuple[str, list[subprocess.Popen[bytes]]]
 ) -> None:
     """The parts of a worker that stands still and is then killed are judged by others; parts hold no name."""
-    url, workers = address
+    url, workers = scheduler
     alone = digest(centre)
     sent: list[Part] = []
     arrived: list[Part] = []
@@ -78,7 +79,7 @@ def test_workers_bring_what_one_process_brings_also_where_one_is_killed(
 
     def spread(parts: Any) -> Iterator[Any]:
         sent.extend(parts)
-        for found in spread_on(url, centre.database.address, OfficePolicies(POLICIES), NAMES, sent):
+        for found in spread_on(url, address(Path(centre.database.address)), OfficePolicies(POLICIES), NAMES, sent):
             arrived.append(found[0])
             yield found
 
@@ -101,49 +102,38 @@ def test_workers_bring_what_one_process_brings_also_where_one_is_killed(
 
 
 def test_a_new_decree_is_judged_by_workers_as_by_one_process(
-    centre: Centre, address: tuple[str, list[subprocess.Popen[bytes]]], tmp_path: Path
+    centre: Centre, scheduler: tuple[str, list[subprocess.Popen[bytes]]], tmp_path: Path
 ) -> None:
-    """To the digest, from policies that only the command has, and with a worker killed that was given work."""
-    url, workers = address
+    """From policies that only the command has, with a worker killed that was given work; `rebuild` is one process."""
+    url, workers = scheduler
     folder = tmp_path / "policies"
     shutil.copytree(POLICIES, folder)
-    centre.database.truncate_log()
-    copies = [tmp_path / "alone.db", tmp_path / "spread.db"]
-    for copy in copies:
-        shutil.copy(tmp_path / "centre.db", copy)
-        assert _recomputed(copy, folder)[0] == 0
-    before = _digests(copies[0])
-    assert before == _digests(copies[1])
+    assert central(centre, folder, "recompute")[0] == 0
+    before = centre.digests()
     text = (folder / "graded.yaml").read_text("utf-8")
     changed = text.replace('cut: "0.5"', 'cut: "0.25"')
     assert changed != text
     (folder / "graded.yaml").write_text(changed)
 
-    assert _recomputed(copies[0], folder)[0] == 0
     workers[0].send_signal(signal.SIGSTOP)
     killer = threading.Thread(target=_kill_where_it_works, args=(url, workers[0]))
     killer.start()
     try:
-        code, output = _recomputed(copies[1], folder, "--on", url)
+        code, output = central(centre, folder, "recompute", "--on", url)
     finally:
         killer.join()
     assert (code, "judged" in output) == (0, True), output
-    assert _digests(copies[0]) == _digests(copies[1]) != before
+    differing = {day for day, digest in centre.digests().items() if digest != before[day]}
+    assert {person for person, _ in differing} == {"a", "b"}  # c has another policy
+    code, output = central(centre, folder, "rebuild")
+    assert (code, ", 0 otherwise" in output) == (0, True), output
 
 
-def _recomputed(path: Path, folder: Path, *more: str) -> tuple[int, str]:
-    words = ("recompute", "--db", path, "--policies", folder, *more)
+def central(centre: Centre, folder: Path, name: str, *more: str) -> tuple[int, str]:
+    """Run a command on the database with the office's own policies."""
+    words = (name, "--db", address(Path(centre.database.address)), "--policies", folder, *more)
     done = command.run("central.cli", *words, env=os.environ | {"TERM": "dumb"})
     return done.returncode, done.stdout + done.stderr
-
-
-def _digests(path: Path) -> list[Any]:
-    """Return each day's last revision and its digest."""
-    with closing(Database(path, read_only=True)) as database, database.reading() as connection:
-        return [
-            (one.person, one.date, one.revision, one.status, one.inputs, one.content)
-            for one in results.current(connection, None, date(2026, 1, 1), date(2026, 12, 31))
-        ]
 
 
 def _kill_where_it_works(url: str, worker: subprocess.Popen[bytes], before: Callable[[], None] = lambda: None) -> None:
@@ -160,6 +150,7 @@ def _workers(client: Any) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.file_only
 def test_what_cannot_be_used_is_named(centre: Centre, monkeypatch: pytest.MonkeyPatch) -> None:
     """An address of another machine without TLS, a scheduler that is not there, Dask that is not installed."""
     for wrong in ("http://127.0.0.1:8786", "tcp://127.0.0.1", "127.0.0.1:8786", "tcp://10.0.0.1:8786", "tcp://h:1"):

@@ -12,6 +12,7 @@ from central.policy.office import OfficePolicies
 from central.policy.trial import people_on, try_policies
 from tests import command
 from tests.central.store.office import POLICIES, Centre
+from tests.central.stores import address
 
 DATES = date(2026, 8, 31), date(2026, 9, 2)
 NAMES = "graded", "kemenkeu-2021"
@@ -62,7 +63,7 @@ def test_each_side_is_what_is_judged_where_that_policy_is_assigned(centre: Centr
 
 def run(centre: Centre, *words: str) -> tuple[int, str]:
     """Return the exit code and the output of the command."""
-    options = ("--db", centre.database.address, "--policies", POLICIES)
+    options = ("--db", address(Path(centre.database.address)), "--policies", POLICIES)
     done = command.run("central.cli", "policy", "try", *words, *options, env=os.environ | {"TERM": "dumb"})
     return done.returncode, done.stdout + done.stderr
 
