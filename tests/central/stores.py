@@ -70,6 +70,10 @@ STORES = Stores()
 
 def address(path: Path) -> str:
     """Return how a program in a process of its own is given the database of a path."""
+    if (
+        STORES.server is None
+    ):  # a file that this process opens and closes would lose the locks that SQLite has on it here
+        return str(path)
     return _named_by(path) or str(path)
 
 

@@ -124,7 +124,7 @@ def test_a_new_decree_is_judged_by_workers_as_by_one_process(
         killer.join()
     assert (code, "judged" in output) == (0, True), output
     differing = {day for day, digest in centre.digests().items() if digest != before[day]}
-    assert {person for person, _ in differing} == {"a", "b"}  # c has another policy
+    assert {person for person, _ in differing} == {"a", "b"}, output  # c has another policy
     code, output = central(centre, folder, "rebuild")
     assert (code, ", 0 otherwise" in output) == (0, True), output
 
