@@ -92,6 +92,13 @@ def check_public(text: str) -> str:
     return f"{parts.scheme}://{parts.netloc.lower()}"
 
 
+def check_standby(text: str) -> str:
+    """Return the URL of a standby; ValueError says what is right."""
+    if not text.startswith(("postgresql://", "postgres://")):
+        raise ValueError("write postgresql://ROLE@HOST:5432/DATABASE of a standby; a file has none")
+    return text
+
+
 def _listening(text: str) -> str:
     address_of(text)
     return text
@@ -166,6 +173,8 @@ class PagesSettings(_Part):
     public_url: Annotated[Line, AfterValidator(check_public)] | None = None
     proxies: Annotated[list[Line], Field(max_length=20)] = []
     own_days: bool = False
+    read_from: Annotated[Line, AfterValidator(check_standby)] | None = None
+    """The URL of a standby of the database; None: pages read the database itself."""
 
     @model_validator(mode="after")
     def _fit(self) -> Self:
@@ -355,6 +364,7 @@ OF: Mapping[str, Mapping[str, Callable[[Settings], object]]] = {
         "own_days": lambda settings: settings.pages.own_days,
         "metrics": lambda settings: settings.metrics.listen,
         "tasks": lambda settings: str(settings.tasks),
+        "read_from": lambda settings: settings.pages.read_from,
     },
     "status": {"tasks": lambda settings: str(settings.tasks)},
     "ended": {"tasks": lambda settings: str(settings.tasks)},

@@ -146,6 +146,7 @@ class Inbox:
                 self._pause(pause_s)
             finally:
                 self._disconnect(orderly=True)
+                self._results.release()  # another process may have a connection
         self._store.lose_contact()
         self._log_summary()
 

@@ -1,18 +1,22 @@
-"""The commands ``hadir-central why``, ``days``, ``recompute``, ``rebuild``, ``doubts`` and ``pins``."""
+"""The commands ``hadir-central why``, ``days``, ``recompute``, ``judge``, ``rebuild``, ``doubts`` and ``pins``."""
 # ruff: noqa: T201 - a command line prints
 
 import json
+import signal
 import sys
-import time
+import threading
 from contextlib import closing
 from dataclasses import fields
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
+import structlog
 import typer
 from sqlalchemy import Connection
 
 from central.cluster import ClusterError, OnCluster, recompute_on, whole
+from central.log import configure_logging
 from central.options import AsJson, Db, InLanguage, KnownAt, Policies, clock_of
 from central.policy.office import OfficePolicies
 from central.registers.lookup import UnknownSubjectError, find_person, zone_of
@@ -29,13 +33,16 @@ from central.reports.on_date import judged_on
 from central.reports.why import Explained, explain
 from central.screen import print_table
 from central.store import marks, outcome_proof, recorded, results, retention
-from central.store.engine import Database
+from central.store.engine import Database, is_url
 from central.store.registers import Registers
 from central.texts import Language
 from central.timesheet.attribution import Enrolments, PinUse, Reader, UnknownPin, unknown_pins
 from central.timesheet.recompute import Recompute
+from central.timesheet.worker import PERSON_DAYS, Worker
 from central.words import SUBJECTS, word_of
 
+IDLE_S = 1.0
+"""How often `judge` looks for marks while none waits."""
 PAUSE_S = 0.15
 """Between batches: longer than SQLite waits between two attempts, so that an inbox beside this gets the write lock."""
 
@@ -153,7 +160,7 @@ def recompute(
             worker.begin()
             worker.advance()
             judged, written = _recompute_on(on, db, office)
-        _run(worker)
+        _run(worker, _pause_s(db))
         with database.reading() as connection:
             failed = marks.numbers(connection)[1]
     print(message("recomputed", lang, judged=judged + worker.judged, written=written + worker.written))
@@ -170,6 +177,24 @@ def _recompute_on(address: str, db: str, office: OfficePolicies) -> tuple[int, i
         raise typer.Exit(1) from None
 
 
+def judge(context: typer.Context, db: Db, policies: Policies = None) -> None:
+    """Judge what changes until SIGTERM or Ctrl-C, as an inbox does: beside it, and on a server in any number.
+
+    Each takes what no other has taken, on whatever machine; any of them may be killed. Nilai terus yang berubah.
+    """
+    configure_logging()
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    log = structlog.get_logger("judging")
+    with closing(Database(db)) as database:
+        worker = Worker(Recompute(database, OfficePolicies(policies), now=clock_of(context), person_days=PERSON_DAYS))
+        log.info("judging_started", db=str(db))
+        while not stopping.is_set():
+            stopping.wait(_pause_s(db) if worker.step() else IDLE_S)
+    log.info("judging_stopped")
+
+
 def rebuild(context: typer.Context, db: Db, policies: Policies = None, lang: InLanguage = Language.ENGLISH) -> None:
     """Judge every day again from facts alone: the digests must be those that are stored.
 
@@ -179,10 +204,10 @@ def rebuild(context: typer.Context, db: Db, policies: Policies = None, lang: InL
     """
     with closing(Database(db)) as database:
         office, now = OfficePolicies(policies), clock_of(context)
-        _run(Recompute(database, office, now=now))
+        _run(Recompute(database, office, now=now), _pause_s(db))
         worker = Recompute(database, office, now=now)
         since = worker.rebuild()
-        _run(worker)
+        _run(worker, _pause_s(db))
         outcomes = _renew_outcomes(database)
         with database.reading() as connection:
             days, different = results.rebuilt(connection, since)
@@ -215,11 +240,15 @@ def _renew_outcomes(database: Database) -> int:
         after = page.last
 
 
-def _run(worker: Recompute) -> None:
+def _run(worker: Recompute, pause_s: float) -> None:
     worker.begin()
     worker.advance()
-    while worker.batch():
-        time.sleep(PAUSE_S)
+    worker.finish(pause_s)
+
+
+def _pause_s(db: Path | str) -> float:
+    """Return the pause between batches: on a server none keeps another one from writing."""
+    return 0.0 if is_url(db) else PAUSE_S
 
 
 def doubts(

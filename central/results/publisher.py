@@ -1,5 +1,9 @@
 """Publishes the messages that wait in the outbox, on the inbox's connection: some in flight, deleted after the PUBACK.
 
+On a server any number of processes have an outbox's publisher, and one of them publishes: that which has the turn
+(:mod:`central.store.turns`). When it ends, is killed or loses the database, another one takes over within some seconds,
+and sends again what has no PUBACK.
+
 A message that the broker refuses for good, or that cannot be made, is set aside; it is tried again when the program
 starts. Another refusal (no right, a quota) holds the unit's topics for a while. Neither stops what is behind.
 """
@@ -16,9 +20,10 @@ from sqlalchemy import Connection
 
 from central.results.messages import Message, adjustment_message, closed_message, day_message, summary_message
 from central.store import closings, outbox, results
-from central.store.engine import Database, utc
+from central.store.engine import Database, Lock, utc
 from central.store.outbox import Waiting
 from central.store.results import Revision
+from central.store.turns import PUBLISHING
 
 MAX_IN_FLIGHT = 100
 """Messages that the broker has not acknowledged."""
@@ -26,6 +31,8 @@ INTERVAL_S = 1.0
 """How often the outbox is looked at, while nothing is acknowledged."""
 HOLD_S = 60.0, 600.0
 """How long a unit is held after its first refusal, and after many."""
+TURN_S = 5.0
+"""How often another process's turn is looked at, and how long after its loss this one may go on."""
 MAX_HELD = 1_000
 """Units held; with more, everything waits."""
 FOR_GOOD = {0x90: "topic_name_invalid", 0x95: "packet_too_large", 0x99: "payload_format_invalid"}
@@ -59,10 +66,13 @@ class Publisher:
     _logged: set[int] = field(default_factory=set)
     """Refusals that this connection has logged."""
     _next_s: float = 0.0
+    _turn: Lock | None = None
+    _turn_s: float = 0.0
+    """When the turn is looked at next."""
 
     def begin(self) -> None:
         """Let what was set aside wait again; once, when the program starts."""
-        with self.database.writing() as connection:
+        with self.database.writing(alone=False) as connection:
             outbox.retry(connection)
 
     def connected(self, max_packet: int | None) -> None:
@@ -79,6 +89,8 @@ class Publisher:
         if now_s < self._next_s and len(self._acknowledged) < MAX_IN_FLIGHT // 2:
             return
         self._next_s = now_s + INTERVAL_S
+        if not self._has_turn(now_s):
+            return
         self.settle()
         for waiting, message in self._next(now_s):
             if self.max_packet is not None and len(message.payload) + len(message.topic) + 256 > self.max_packet:
@@ -107,8 +119,27 @@ class Publisher:
         """Delete what was acknowledged; at the end of a connection."""
         done, self._acknowledged = self._acknowledged, []
         if done:
-            with self.database.writing() as connection:
+            with self.database.writing(alone=False) as connection:
                 outbox.finish(connection, done)
+
+    def release(self) -> None:
+        """Let another process publish; at the end of the program."""
+        if self._turn is not None:
+            self._turn.release()
+            self._turn = None
+
+    def _has_turn(self, now_s: float) -> bool:
+        """Return whether this process may publish; take the turn where no other one has it."""
+        if now_s >= self._turn_s:
+            self._turn_s = now_s + TURN_S
+            had = self._turn is not None
+            if self._turn is not None and not self._turn.is_held():
+                self.release()
+            if self._turn is None:
+                self._turn = self.database.place.turn(PUBLISHING)
+            if had and self._turn is None:
+                self._in_flight.clear()  # another one sends it again
+        return self._turn is not None
 
     def _next(self, now_s: float) -> list[tuple[Waiting, Message]]:
         held = [unit for unit, hold in self._holds.items() if hold.until_s > now_s]
@@ -164,7 +195,7 @@ class Publisher:
         return adjustment_message(closing, adjustment, self.root)
 
     def _set_aside(self, waiting: Waiting, reason: str) -> None:
-        with self.database.writing() as connection:
+        with self.database.writing(alone=False) as connection:
             outbox.set_aside(connection, waiting.id, reason)
         log.error(
             "result_set_aside", message=waiting.id, unit=waiting.unit, date=waiting.date.isoformat(), reason=reason

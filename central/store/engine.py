@@ -55,6 +55,7 @@ CHUNK = 1_000
 encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
 """Write canonical JSON: sorted keys and no white space."""
 StoreError = errors.StoreError
+StoreConflict = errors.StoreConflict
 StoreLocked = errors.StoreLocked
 T = TypeVar("T")
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -164,7 +165,10 @@ def revisions() -> list[str]:
 
 
 class Lock(Protocol):
-    """A lock that is held until it is released."""
+    """A lock that is held until it is released or lost."""
+
+    def is_held(self) -> bool:
+        """Return whether it is not lost."""
 
     def release(self) -> None:
         """Let another process have it."""
@@ -180,7 +184,7 @@ class Place(Protocol):
         """Return what connects to it."""
 
     def transaction(
-        self, engine: sqlalchemy.Engine, *, writing: bool, alone: bool
+        self, engine: sqlalchemy.Engine, *, writing: bool, alone: bool, moment: bool
     ) -> AbstractContextManager[Connection]:
         """Return a context that yields a connection within a transaction, see :class:`Database`."""
 
@@ -201,6 +205,9 @@ class Place(Protocol):
 
     def truncate_log(self) -> None:
         """Leave no older content in the log of changes."""
+
+    def turn(self, number: int) -> Lock | None:
+        """Take a turn, one of :mod:`central.store.turns`; None where another process has it."""
 
     def explained(self, exc: Exception) -> StoreError | None:
         """Return what made the database fail, for a person; None where it was not the database."""
@@ -232,7 +239,10 @@ def is_there(address: Path | str) -> bool:
     if not is_url(address):
         return Path(address).exists()
     place = place_of(address, read_only=True)
-    with closing_engine(place.engine()) as engine, place.transaction(engine, writing=False, alone=True) as connection:
+    with (
+        closing_engine(place.engine()) as engine,
+        place.transaction(engine, writing=False, alone=True, moment=True) as connection,
+    ):
         return place.version(connection) != sqlite.EMPTY
 
 
@@ -294,26 +304,28 @@ class Database:
         self.place.truncate_log()
 
     @contextmanager
-    def writing(self, *, alone: bool = True) -> Iterator[Connection]:
+    def writing(self, *, alone: bool = True, moment: bool = False) -> Iterator[Connection]:
         """Yield a connection within a transaction that may write; committed, durably, where the block ends normally.
 
         It writes alone from its beginning, so what it reads cannot change before it writes. ``alone=False`` is for a
         caller that locks the rows itself that it decides upon (``with_for_update``) and takes keys only from
-        :func:`reserve_keys`: on a server any number of those run at once, and none beside one that writes alone.
+        :func:`reserve_keys`: on a server any number of those run at once, and none beside one that writes alone. With
+        ``moment`` such a one sees one moment of the database, as :meth:`reading` does, and raises StoreConflict where
+        another has changed since then what it changes.
         """
-        with self._transaction(writing=True, alone=alone) as connection:
+        with self._transaction(writing=True, alone=alone, moment=moment) as connection:
             yield connection
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Yield a connection that sees one moment of the database, however long it reads."""
-        with self._transaction(writing=False, alone=False) as connection:
+        with self._transaction(writing=False, alone=False, moment=True) as connection:
             yield connection
 
     @contextmanager
-    def _transaction(self, *, writing: bool, alone: bool) -> Iterator[Connection]:
+    def _transaction(self, *, writing: bool, alone: bool, moment: bool) -> Iterator[Connection]:
         try:
-            with self.place.transaction(self._engine, writing=writing, alone=alone) as connection:
+            with self.place.transaction(self._engine, writing=writing, alone=alone, moment=moment) as connection:
                 yield connection
         except Exception as exc:
             error = self.place.explained(exc)

@@ -5,5 +5,9 @@ class StoreError(Exception):
     """The database cannot be used; the message says which, why, and what to do."""
 
 
+class StoreConflict(StoreError):  # noqa: N818 - named by what is the matter
+    """Another transaction has changed what this one would change; nothing of this one is stored."""
+
+
 class StoreLocked(StoreError):  # noqa: N818 - named by what is the matter
     """Another inbox writes into the database."""

@@ -236,9 +236,9 @@ class FencedDatabase(Database):
         self.fence = fence
 
     @contextmanager
-    def writing(self, *, alone: bool = True) -> Iterator[Connection]:
+    def writing(self, *, alone: bool = True, moment: bool = False) -> Iterator[Connection]:
         """Yield a connection within a transaction that may write, see :meth:`Database.writing`."""
-        with super().writing(alone=alone) as connection:
+        with super().writing(alone=alone, moment=moment) as connection:
             check(connection, self.fence)
             yield connection
 

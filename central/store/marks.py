@@ -1,7 +1,8 @@
 """What is to be judged again: marks, made in the transaction of their cause, and when time itself is a reason to.
 
 Marks (``affected``) are deleted in the transaction of the verdicts that they bring, so a kill at any moment loses none
-and repeats none.
+and repeats none. On a server any number of processes take marks: each locks those that it takes, and the people whom
+it judges, until its transaction ends, and leaves out what another one has locked.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,7 +15,6 @@ from sqlalchemy import (
     Connection,
     Index,
     bindparam,
-    case,
     delete,
     func,
     insert,
@@ -29,6 +29,7 @@ from central.store.bodies import extent_of_gap
 from central.store.engine import KEY, Row, delete_many, encode, insert_many, listed, table
 from central.store.offline import Offline
 from central.store.ownership import Recounted
+from central.store.portable import is_postgresql
 from central.store.registers import ROW
 from central.store.tables import gaps, gateways, streams
 from central.store.tails import Tail
@@ -265,19 +266,52 @@ def _reading(site: str, punch: Punch) -> Reading:
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - of a wall clock
 
 
-def waiting(connection: Connection, limit: int, after: int = 0) -> list[Marked]:
-    """Return the marks that wait, in order of entry, without those set aside; a rebuild's where no others wait."""
+def waiting(connection: Connection, limit: int, *, lock: bool = False) -> list[Marked]:
+    """Return the marks that wait, in order of entry, without those set aside; a rebuild's where no others wait.
+
+    With ``lock`` they are the transaction's until it ends, and those that another one has locked are left out.
+    """
     rebuild = AFFECTED.c.cause == encode(REBUILD)
-    return _waiting(connection, limit, after, ~rebuild) or _waiting(connection, limit, after, rebuild)
+    found = _waiting(connection, limit, ~rebuild, lock=lock)
+    if not found and connection.execute(select(AFFECTED.c.id).where(_WAITS, ~rebuild).limit(1)).first() is None:
+        found = _waiting(connection, limit, rebuild, lock=lock)
+    return found
 
 
-def _waiting(connection: Connection, limit: int, after: int, of: ColumnElement[bool]) -> list[Marked]:
+def lock_again(connection: Connection, number: int) -> list[Marked]:
+    """Lock a mark, where it still waits and no other transaction has locked it."""
+    return _waiting(connection, 1, AFFECTED.c.id == number, lock=True)
+
+
+def _waiting(connection: Connection, limit: int, of: ColumnElement[bool], *, lock: bool) -> list[Marked]:
     columns = (AFFECTED.c[name] for name in Marked._fields)
-    query = select(*columns).where(AFFECTED.c.failed.is_(None), AFFECTED.c.id > after, of).order_by(AFFECTED.c.id)
+    query = select(*columns).where(_WAITS, of).order_by(AFFECTED.c.id).limit(limit)
+    if lock:
+        query = query.with_for_update(skip_locked=True)
     return [
         Marked(number, subject, date.fromisoformat(first), date.fromisoformat(last), cause, when)
-        for number, subject, first, last, cause, when in connection.execute(query.limit(limit))
+        for number, subject, first, last, cause, when in connection.execute(query)
     ]
+
+
+_WAITS = AFFECTED.c.failed.is_(None)
+
+
+def lock_people(connection: Connection, people: Iterable[str]) -> set[str]:
+    """Keep other processes from judging people until the transaction ends; return those whom none of them judges.
+
+    A person's lock is that of her first row in the register; whoever has none is locked by nothing, and two processes
+    that judge her meet at her verdicts (StoreConflict).
+    """
+    people = set(people)
+    if not is_postgresql(connection):
+        return people
+    wanted = listed(ROW.c.subject, [f"person:{person}" for person in sorted(people)])
+    first = select(func.min(ROW.c.id)).where(ROW.c.kind == "people", wanted).group_by(ROW.c.subject)
+    first_rows = select(ROW.c.subject).where(ROW.c.id.in_(first))
+    every = set(connection.execute(first_rows).scalars())
+    free = set(connection.execute(first_rows.with_for_update(skip_locked=True, key_share=True)).scalars())
+    return people - {subject.removeprefix("person:") for subject in every - free}
 
 
 def unmark(connection: Connection, ids: Iterable[int]) -> None:
@@ -377,22 +411,18 @@ def set_due(connection: Connection, due: Mapping[tuple[str, date], int | None]) 
 def fall_due(connection: Connection, now: int, entered: str) -> int:
     """Turn what is due into marks; return how many.
 
-    They reach from the date until now: where nothing was judged for days, those days have begun since.
+    They reach from the date until now: where nothing was judged for days, those days have begun since. What another
+    process has locked is left to it.
     """
     horizon = (date.fromisoformat(entered[:10]) + timedelta(days=1)).isoformat()
-    found = select(
-        literal("person:") + DUE.c.person,
-        DUE.c.date,
-        case((DUE.c.date > horizon, DUE.c.date), else_=horizon),
-        literal('{"kind":"time"}'),
-        literal(entered),
-    ).where(DUE.c.at <= now)
-    made = connection.execute(
-        insert(AFFECTED).from_select(["subject", "first", "last", "cause", "entered"], found)
-    ).rowcount
-    if made:
-        connection.execute(delete(DUE).where(DUE.c.at <= now))
-    return made
+    found = connection.execute(
+        select(DUE.c.person, DUE.c.date).where(DUE.c.at <= now).with_for_update(skip_locked=True)
+    ).all()
+    cause = encode({"kind": "time"})
+    _insert_marks(connection, [(f"person:{person}", on, max(on, horizon), cause, entered) for person, on in found])
+    if found:
+        delete_many(connection, DUE, ("person", "date"), [tuple(row) for row in found])
+    return len(found)
 
 
 def next_due(connection: Connection) -> int | None:

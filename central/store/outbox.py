@@ -1,17 +1,21 @@
 """Messages about results that wait for the broker: one row each, written with the revision, deleted after the PUBACK.
 
 A row names what its message is about; the content is read when it is sent: that of a day never changes, and that of a
-unit's summary is the newest. So a summary has one row for each unit and date, and a change gives it a new number.
+unit's summary is the newest. So of a summary the row with the highest number counts, for each unit and date; those
+before it go with it, or, in a file, at once. On a server several transactions add rows: each waits for its turn, so
+that a higher number never becomes visible before a lower one, and none deletes what another one may delete.
 """
 
 from collections.abc import Collection, Iterable
 from datetime import date
 from typing import Any, ClassVar, NamedTuple
 
-from sqlalchemy import BigInteger, Connection, Index, delete, func, select, update
+from sqlalchemy import BigInteger, Connection, Index, delete, exists, func, or_, select, update
 from sqlmodel import Field
 
 from central.store.engine import KEY, Row, among, chunks, insert_many, table
+from central.store.portable import is_postgresql, wait_for_turn
+from central.store.turns import RESULTS
 
 PAIRS = 5_000
 """Pairs of keys in one statement."""
@@ -56,9 +60,13 @@ def add(
     days: Iterable[tuple[str | None, date, str, int]],
     summaries: Collection[tuple[str | None, date]],
 ) -> None:
-    """Let messages about revisions (unit, date, person, revision) and about units' dates wait for the broker."""
+    """Let messages about revisions (unit, date, person, revision) and about units' dates wait for the broker.
+
+    The rest of the caller's transaction should be short: others wait for their turn until it ends.
+    """
+    wait_for_turn(connection, RESULTS)
     pairs = sorted({(unit or "", on.isoformat()) for unit, on in summaries})
-    for part in chunks(pairs, PAIRS):
+    for part in chunks(pairs, PAIRS) if not is_postgresql(connection) else ():
         newer = OUTBOX.c.person == "", OUTBOX.c.closing.is_(None), among((OUTBOX.c.unit, OUTBOX.c.date), part)
         connection.execute(delete(OUTBOX).where(*newer))
     rows = [(unit or "", on.isoformat(), person, revision) for unit, on, person, revision in days]
@@ -81,10 +89,22 @@ def add_closing(
 
 
 def take(connection: Connection, limit: int, sent: Collection[int], held: Collection[str]) -> list[Waiting]:
-    """Return the oldest messages that wait, but those that were sent already, and those of units that are held."""
+    """Return the oldest messages that wait, but those that were sent already, and those of units that are held.
+
+    Of summaries of one unit and date only the newest.
+    """
+    later = OUTBOX.alias("later")
+    newer = exists().where(
+        later.c.unit == OUTBOX.c.unit,
+        later.c.date == OUTBOX.c.date,
+        later.c.person == "",
+        later.c.closing.is_(None),
+        later.c.id > OUTBOX.c.id,
+    )
     query = (
         select(OUTBOX.c.id, OUTBOX.c.unit, OUTBOX.c.date, OUTBOX.c.person, OUTBOX.c.revision, OUTBOX.c.closing)
         .where(OUTBOX.c.refused.is_(None), OUTBOX.c.id.not_in(sent), OUTBOX.c.unit.not_in(held))
+        .where(or_(OUTBOX.c.person != "", OUTBOX.c.closing.is_not(None), ~newer))
         .order_by(OUTBOX.c.id)
         .limit(limit)
     )
@@ -95,8 +115,21 @@ def take(connection: Connection, limit: int, sent: Collection[int], held: Collec
 
 
 def finish(connection: Connection, ids: Iterable[int]) -> None:
-    """Delete the messages that the broker has acknowledged."""
+    """Delete the messages that the broker has acknowledged, and the summaries before one of them."""
+    done = OUTBOX.alias("done")
     for part in chunks(ids):
+        before = select(OUTBOX.c.id).join(
+            done,
+            (done.c.unit == OUTBOX.c.unit) & (done.c.date == OUTBOX.c.date) & (done.c.person == OUTBOX.c.person),
+        )
+        before = before.where(
+            done.c.id.in_(part),
+            OUTBOX.c.person == "",
+            OUTBOX.c.closing.is_(None),
+            done.c.closing.is_(None),
+            OUTBOX.c.id < done.c.id,
+        )
+        connection.execute(delete(OUTBOX).where(OUTBOX.c.id.in_(before)))
         connection.execute(delete(OUTBOX).where(OUTBOX.c.id.in_(part)))
 
 

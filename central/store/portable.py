@@ -8,6 +8,9 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import GenericFunction
 
+LOCKS = 0x6861646972 & 0x7FFFFFFF
+"""First number of all advisory locks of ours in a PostgreSQL database; the second says which."""
+
 
 class json_each(GenericFunction[Any]):  # noqa: N801 - the name that SQLite has for it
     """The values of a JSON array as rows with the column ``value``; as text in PostgreSQL."""
@@ -63,6 +66,15 @@ def next_keys(connection: Connection, column: Column[Any], count: int) -> Sequen
         return list(connection.exec_driver_sql(statement).scalars())
     last = connection.exec_driver_sql(f"SELECT max({column.name}) FROM {name}").scalar_one() or 0  # noqa: S608
     return range(last + 1, last + 1 + count)
+
+
+def wait_for_turn(connection: Connection, number: int) -> None:
+    """Wait until no other transaction has a turn, one of :mod:`central.store.turns`, and have it until this one ends.
+
+    In SQLite one transaction writes at a time anyway.
+    """
+    if is_postgresql(connection):
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCKS}, {int(number)})")
 
 
 def overwrite_deleted(connection: Connection) -> None:

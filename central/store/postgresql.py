@@ -21,15 +21,15 @@ from sqlalchemy.dialects.postgresql.base import PGDDLCompiler
 from sqlalchemy.exc import DBAPIError
 
 from central.secret import SecretError, read_secret
-from central.store.errors import StoreError, StoreLocked
+from central.store.errors import StoreConflict, StoreError, StoreLocked
+from central.store.portable import LOCKS
 from central.store.sqlite import EMPTY, FOREIGN
 
 OLDEST = 15
 """The oldest server that the statements are written for: that of Debian 12."""
-LOCKS = 0x6861646972 & 0x7FFFFFFF
-"""First number of all advisory locks of ours in a database; the second is one of the next ones."""
 WRITING, INBOX = 1, 2
-"""Taken by each transaction that writes (alone or shared), and by each inbox (alone, or shared by lanes)."""
+"""Taken by each transaction that writes (alone or shared), and by each inbox (alone, or shared by lanes); with turns.py
+these are the second numbers of all advisory locks of ours."""
 CONNECT_S = 10
 """How long a connection may take."""
 SECRET = "password_file"  # noqa: S105 - the name of a parameter
@@ -155,12 +155,18 @@ class Server:
         return engine
 
     @contextmanager
-    def transaction(self, engine: sqlalchemy.Engine, *, writing: bool, alone: bool) -> Iterator[Connection]:
+    def transaction(
+        self, engine: sqlalchemy.Engine, *, writing: bool, alone: bool, moment: bool
+    ) -> Iterator[Connection]:
         """Yield a connection within a transaction; one that reads sees one moment.
 
         One that writes alone waits until no other one writes, and no other begins meanwhile: each of its statements
         sees what was committed before. Those that are not ``alone`` share the lock.
         """
+        if writing and moment and not alone:
+            with self._of_a_moment(engine) as connection:
+                yield connection
+            return
         level = "READ COMMITTED" if writing else "REPEATABLE READ"
         options = {"isolation_level": level, "postgresql_readonly": self._read_only or not writing}
         with engine.connect().execution_options(**options) as connection, connection.begin():
@@ -168,6 +174,34 @@ class Server:
                 take = "pg_advisory_xact_lock" if alone else "pg_advisory_xact_lock_shared"
                 connection.exec_driver_sql(f"SELECT {take}({LOCKS}, {WRITING})")
             yield connection
+
+    @contextmanager
+    def _of_a_moment(self, engine: sqlalchemy.Engine) -> Iterator[Connection]:
+        """Yield a connection in a transaction that sees the moment at which it had its share of the lock.
+
+        Within the transaction the wait for the lock would come after that moment: what the writer before it has
+        stored would be missed. So the connection takes the lock before, and gives it back after.
+        """
+        with engine.connect() as connection:
+            connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=self._read_only)
+            with connection.begin():
+                connection.exec_driver_sql(f"SELECT pg_advisory_lock_shared({LOCKS}, {WRITING})")
+            try:
+                with connection.begin():
+                    yield connection
+            finally:
+                try:
+                    with connection.begin():
+                        connection.exec_driver_sql(f"SELECT pg_advisory_unlock_shared({LOCKS}, {WRITING})")
+                except DBAPIError:
+                    connection.invalidate()  # the lock ends with the connection, which nothing may use again
+
+    def turn(self, number: int) -> Lock | None:
+        """Take a turn; None where another process has it. It ends when it is released or the connection is lost."""
+        try:
+            return Lock(self.address, number)
+        except StoreLocked:
+            return None
 
     def version(self, connection: Connection) -> str:
         """Return the revision of the database, ``EMPTY`` or ``FOREIGN``."""
@@ -249,9 +283,12 @@ def explained(address: Address, exc: psycopg.Error | DBAPIError) -> StoreError:
     advice = _BY_STATE.get(state or "") or _BY_STATE.get((state or "")[:2])
     if advice is None and state is None:
         advice = next((hint for pattern, hint in _BY_TEXT if re.search(pattern, text)), None)
-    return StoreError(f"{address}: {text}{f'; {advice}' if advice else ''}")
+    kind = StoreConflict if state in _CONFLICTS else StoreError
+    return kind(f"{address}: {text}{f'; {advice}' if advice else ''}")
 
 
+_CONFLICTS = frozenset({"40001", "40P01", "23505"})
+"""SQLSTATEs of a transaction that met another one: serialization failure, deadlock, a key that the other one gave."""
 _PASSWORD = f"write the role's password into a file and name it with ?{SECRET}=FILE, or use ~/.pgpass"
 _BY_TEXT = (
     (r"no password supplied|password authentication failed", _PASSWORD),

@@ -12,6 +12,8 @@ from central.store import outbox, outcomes
 from central.store.engine import Row, among, chunks, encode, insert_many, listed, table
 from central.store.marks import REBUILD
 from central.store.outcomes import Of
+from central.store.portable import wait_for_turn
+from central.store.turns import RESULTS
 from central.timesheet.outcome import Outcome
 
 
@@ -122,9 +124,14 @@ def contents(connection: Connection, keys: Iterable[tuple[str, date, int]]) -> d
 
 
 def add(connection: Connection, revisions: Sequence[Revision], comes_to: Sequence[Outcome]) -> None:
-    """Store new revisions with what each comes to, and let the messages about them wait for the broker."""
+    """Store new revisions with what each comes to, and let the messages about them wait for the broker.
+
+    Numbers of rows grow in the order in which they can be read: on a server other transactions wait for their turn to
+    store revisions until the caller's ends.
+    """
     if not revisions:
         return
+    wait_for_turn(connection, RESULTS)
     rows = [(one.person, one.date.isoformat(), *one[2:]) for one in revisions]
     insert_many(connection, RESULT, Revision._fields, rows)
     of = (Of(one.person, one.date.isoformat(), one.revision, one.entered, one.unit, one.policy) for one in revisions)

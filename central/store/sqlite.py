@@ -48,6 +48,10 @@ class WriterLock:
             else:
                 return
 
+    def is_held(self) -> bool:
+        """Return True: it is lost with the process only."""
+        return True
+
     def release(self) -> None:
         """Let another process have it."""
         os.close(self._file)
@@ -104,11 +108,16 @@ class File:
         *,
         writing: bool,
         alone: bool,  # noqa: ARG002 - SQLite lets one write anyway
+        moment: bool,  # noqa: ARG002 - as above
     ) -> Iterator[Connection]:
         """Yield a connection within a transaction; one that writes is always alone here."""
         begin = "BEGIN IMMEDIATE" if writing else "BEGIN"
         with engine.connect().execution_options(**{_BEGIN: begin}) as connection, connection.begin():
             yield connection
+
+    def turn(self, number: int) -> "NoLock":  # noqa: ARG002 - one inbox writes into a file, and it has every turn
+        """Take a turn."""
+        return NoLock()
 
     def version(self, connection: Connection) -> str:
         """Return the revision of the file, ``EMPTY``, ``version N`` of the time before migrations, or ``FOREIGN``."""
@@ -170,6 +179,17 @@ def connect(path: Path, mode: str, busy_s: float = 60.0) -> sqlite3.Connection:
     """Connect to a file that is there, in SQLite's ``mode``, each statement a transaction."""
     uri = f"{path.absolute().as_uri()}?mode={mode}"
     return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=busy_s, check_same_thread=False)
+
+
+class NoLock:
+    """Stands where a server has a lock and a file needs none."""
+
+    def is_held(self) -> bool:
+        """Return True."""
+        return True
+
+    def release(self) -> None:
+        """Do nothing."""
 
 
 def explained(path: Path, exc: OSError | sqlite3.Error | DBAPIError) -> StoreError:

@@ -87,7 +87,7 @@ def filled_at(url: str, names: Iterable[str]) -> list[str]:
     server.prepare(create=False)
     engine = server.engine()
     try:
-        with server.transaction(engine, writing=False, alone=False) as connection:
+        with server.transaction(engine, writing=False, alone=False, moment=True) as connection:
             found = server.version(connection)
             if found == EMPTY:
                 return []

@@ -2,14 +2,21 @@
 
 Marks are taken in batches. A batch is one transaction: facts are read, days judged, revisions added and the marks
 deleted together, so that a kill at any moment loses nothing and repeats nothing; any number of processes may do it.
+
+On a server batches run beside each other. Each sees one moment of the database, at which every mark that it takes has
+its fact, and locks its marks and their people (:mod:`central.store.marks`): what another process judges it leaves
+waiting. A batch that meets what another transaction has stored since its moment is undone, and done again alone.
 """
 
+import time
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from sqlalchemy import Connection
@@ -19,12 +26,12 @@ from central.json_text import load_json
 from central.policy.office import OfficePolicies
 from central.registers.statements import pin_key
 from central.store import contact, marks, offline, outcome_proof, recorded, results, retention, tails
-from central.store.engine import Database, StoreError, encode, utc
+from central.store.engine import Database, StoreConflict, StoreError, encode, utc
 from central.store.marks import Marked
 from central.store.recorded import Unattributed
 from central.store.registers import Registers
 from central.store.results import Last, Revision
-from central.timesheet.affected import REACH, Mark, read_of
+from central.timesheet.affected import REACH, Mark, Reading, read_of
 from central.timesheet.attribution import Enrolments, Reader
 from central.timesheet.clock import DAY_S, midnight, zone_named
 from central.timesheet.facts import WIDE, Facts, Judgement, extent_of, judge_now, padded
@@ -37,6 +44,8 @@ MARKS = 2_000
 """Marks of a batch, at most."""
 PERSON_DAYS = 4_000
 """Person-days of a batch, about; a single mark of one person may have more."""
+OTHERS_S = 0.05
+"""Pause before marks are looked at again that another process has taken."""
 MAX_CAUSES = 20
 """Causes that a revision names."""
 
@@ -64,13 +73,22 @@ class Recompute:
         """Person-days judged so far."""
 
     def run(self) -> int:
-        """Do all that is to do now; return how many revisions were written."""
+        """Do all that is to do now, or wait until others have; return how many revisions were written here."""
         before = self.written
         self.begin()
         self.advance()
-        while self.batch():
-            pass
+        self.finish()
         return self.written - before
+
+    def finish(self, pause_s: float = 0.0) -> None:
+        """Judge until no mark waits, and what other processes have taken is judged; pause after each batch."""
+        while True:
+            while self.batch():
+                time.sleep(pause_s)
+            with self._database.reading() as connection:
+                if not marks.numbers(connection)[0]:
+                    return
+            time.sleep(OTHERS_S)
 
     def begin(self) -> None:
         """Mark what another version of the judgement, or another text of a policy, may have changed."""
@@ -138,27 +156,42 @@ class Recompute:
             contact.lapse(connection, now)
             episodes = [*offline.advance(connection, now), *contact.advance(connection, now)]
             marks.mark_offline(connection, episodes, utc(now))
+        with self._database.writing(alone=False) as connection:
             return marks.fall_due(connection, int(now.timestamp()), utc(now))
 
     def batch(self) -> int:
-        """Judge what some marks name; return how many marks were handled, 0 where none waits."""
+        """Judge what some marks name; return how many were handled, 0 where none waits that no other process has."""
+        with paused_collector():
+            return self._try(self._take)
+
+    def _try(self, take: Callable[[Connection], list[Marked]]) -> int:
+        """Judge what marks name that ``take`` locks; return how many were handled."""
         taken: list[Marked] = []
+        done = _Batch()
         try:
-            with paused_collector(), self._database.writing() as connection:
-                taken = self._take(connection)
-                self._handle(connection, taken)
+            try:
+                with self._database.writing(alone=False, moment=True) as connection:
+                    taken = take(connection)
+                    done = self._handle(connection, taken)
+            except StoreConflict:
+                with self._database.writing() as connection:
+                    taken = take(connection)
+                    done = self._handle(connection, taken)
         except StoreError:
             raise
         except Exception as exc:
             if not taken:
                 raise
             self._one_by_one(taken, exc)  # one mark costs itself
-        return len(taken)
+            return len(taken)
+        self.judged += done.judged
+        self.written += len(done.revisions)
+        return done.marks
 
     def _take(self, connection: Connection) -> list[Marked]:
         taken, days = [], 0
         horizon = self._now().date() + timedelta(days=1)
-        for mark in marks.waiting(connection, MARKS):
+        for mark in marks.waiting(connection, MARKS, lock=True):
             taken.append(mark)
             days += max(1, min((min(mark.last, horizon) - mark.first).days + 1, SPAN_DAYS))
             if days >= self._person_days:
@@ -169,13 +202,7 @@ class Recompute:
         """Handle marks alone, and set aside those that cannot be handled."""
         if len(taken) > 1:
             for mark in taken:
-                try:
-                    with self._database.writing() as connection:
-                        self._handle(connection, [mark])
-                except StoreError:
-                    raise
-                except Exception as alone:  # noqa: BLE001 - as above
-                    self._set_aside(mark, alone)
+                self._try(partial(marks.lock_again, number=mark.id))
         else:
             self._set_aside(taken[0], exc)
 
@@ -186,8 +213,10 @@ class Recompute:
             marks.set_aside(connection, mark.id, place)
         log.error("judging_failed", mark=mark.id, first=mark.first.isoformat(), failure=place)
 
-    def _handle(self, connection: Connection, taken: list[Marked]) -> None:
+    def _handle(self, connection: Connection, taken: list[Marked]) -> "_Batch":
+        """Judge what marks name, but those of people whom another process judges; they wait on."""
         now = self._now()
+        done = _Batch()
         simple, readings = [], []
         for mark in taken:
             if mark.subject.startswith("person:"):
@@ -197,36 +226,43 @@ class Recompute:
             else:
                 expand(connection, mark)
         wanted = Wanted()
-        self._attribute(connection, readings, wanted, now)
+        read = _read(connection, readings)
+        people = {mark.subject.removeprefix("person:") for mark in simple}
+        people |= {one.person for one in read if one.person is not None}
+        free = marks.lock_people(connection, people)
+        simple = [mark for mark in simple if mark.subject.removeprefix("person:") in free]
+        left = {mark.id for mark in taken if mark.subject.startswith("person:")} - {mark.id for mark in simple}
+        left |= {one.mark.id for one in read if one.person is not None and one.person not in free}
+        self._attribute(connection, [one for one in read if one.mark.id not in left], wanted, now)
         add_dates(connection, wanted, simple, now.date() + timedelta(days=1))
         wanted.leave_out(retention.settled_until(connection))
         if wanted.future:
             marks.set_due(connection, {(person, on): midnight(on) - DAY_S for person, on in wanted.future})
         for part in wanted.apart():
-            for people in alike(part.dates):
-                self._judge(connection, people, part, now)
-        marks.unmark(connection, [mark.id for mark in taken])
+            for near in alike(part.dates):
+                self._judge(connection, near, part, now, done)
+        handled = [mark.id for mark in taken if mark.id not in left]
+        marks.unmark(connection, handled)
+        done.marks = len(handled)
+        results.add(
+            connection, done.revisions, done.outcomes
+        )  # last: others wait for their turn from here to the commit
+        return done
 
-    def _attribute(self, connection: Connection, taken: list[Marked], wanted: Wanted, now: datetime) -> None:
-        """Find whose the punches are that marks name; those without a person are a doubt of the people of the site."""
-        readings = [(mark, reading) for mark in taken if (reading := read_of(mark.subject)) is not None]
-        if not readings:
+    def _attribute(self, connection: Connection, read: list["_Read"], wanted: Wanted, now: datetime) -> None:
+        """Add the dates of punches that marks name; those without a person are a doubt of the people of the site."""
+        if not read:
             return
-        keys = {
-            key for _, one in readings for key in (pin_key(one.pin, one.serial, None), pin_key(one.pin, None, one.site))
-        }
-        enrolments = Enrolments(Registers(connection).rows("enrolments", sorted(keys), by="other"))
         unknown, known = set(), set()
         clocks: dict[Unattributed, set[int]] = {}
-        for on, cause, one in ((on, mark.cause, one) for mark, one in readings for on in dates_of(mark)):
+        for mark, one, on, person in read:
             use = Unattributed(one.site, on.isoformat(), one.serial, one.pin)
             clocks.setdefault(use, set()).add(one.offset_s)
-            person = enrolments.person(Reader(one.serial, one.site), one.pin, on)
             if person is None:
                 unknown.add(use)
             else:
                 known.add(use)
-                wanted.add(person, on, cause)
+                wanted.add(person, on, mark.cause)
                 wanted.offsets.setdefault((person, on), set()).add(one.offset_s)
         ended = recorded.set_unattributed(connection, unknown, known)
         if not unknown and not ended:
@@ -246,8 +282,8 @@ class Recompute:
             if f"policy:{name}" not in known:
                 marks.set_judged_by(connection, f"policy:{name}", self._policies.digest(name) or "none", entered)
 
-    def _judge(self, connection: Connection, people: list[str], wanted: Wanted, now: datetime) -> None:
-        """Judge dates of people that lie near each other, and store what has changed."""
+    def _judge(self, connection: Connection, people: list[str], wanted: Wanted, now: datetime, done: "_Batch") -> None:
+        """Judge dates of people that lie near each other; ``done`` has what has changed afterwards."""
         dates = [on for person in people for on in wanted.dates[person]]
         first, last = min(dates), max(dates)
         facts = Facts(connection, self._policies, people, *padded(first, last, REACH))
@@ -258,13 +294,13 @@ class Recompute:
         ]
         alone = [person for person in people if person not in set(reaching)] if reaching else people
         if alone:
-            self._judge_with(connection, facts, alone, wanted, now)
+            self._judge_with(connection, facts, alone, wanted, now, done)
         if reaching:
             facts = Facts(connection, self._policies, reaching, *padded(first, last, WIDE))
-            self._judge_with(connection, facts, reaching, wanted, now)
+            self._judge_with(connection, facts, reaching, wanted, now, done)
 
     def _judge_with(
-        self, connection: Connection, facts: Facts, people: list[str], wanted: Wanted, now: datetime
+        self, connection: Connection, facts: Facts, people: list[str], wanted: Wanted, now: datetime, done: "_Batch"
     ) -> None:
         instant = int(now.timestamp())
         near = {person: touched(facts.days(person), person, wanted) for person in people}
@@ -284,7 +320,6 @@ class Recompute:
         before = results.last_revisions(connection, people, min(every), max(every))
         entered = utc(now)
         revisions: list[Revision] = []
-        outcomes: list[Outcome] = []
         due: dict[tuple[str, date], int | None] = {}
         awaited: dict[tuple[str, date], bool] = {}
         names: set[str] = set()
@@ -300,13 +335,50 @@ class Recompute:
                 if _differs(one, last):
                     content, outcome = one.stored()
                     revisions.append(_revision(one, last, content, causes[one.date], entered))
-                    outcomes.append(outcome)
-        results.add(connection, _with_changes(connection, revisions, before), outcomes)
+                    done.outcomes.append(outcome)
+        done.revisions += _with_changes(connection, revisions, before)
         self._put_on_record(connection, names, entered)
         marks.set_due(connection, _due(facts, due, near, instant))
         marks.set_awaited(connection, awaited)
-        self.written += len(revisions)
-        self.judged += len(due)
+        done.judged += len(due)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What a batch has come to."""
+
+    marks: int = 0
+    """Marks that were handled."""
+    judged: int = 0
+    """Person-days."""
+    revisions: list[Revision] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    """What each of them comes to."""
+
+
+class _Read(NamedTuple):
+    """A date on which a mark names punches of a PIN, and whose that is."""
+
+    mark: Marked
+    reading: Reading
+    on: date
+    person: str | None
+
+
+def _read(connection: Connection, taken: list[Marked]) -> list[_Read]:
+    """Find whose the punches are that marks name."""
+    readings = [(mark, reading) for mark in taken if (reading := read_of(mark.subject)) is not None]
+    keys = {
+        key for _, one in readings for key in (pin_key(one.pin, one.serial, None), pin_key(one.pin, None, one.site))
+    }
+    if not keys:
+        return []
+    enrolments = Enrolments(Registers(connection).rows("enrolments", sorted(keys), by="other"))
+    return [
+        _Read(mark, one, on, enrolments.person(Reader(one.serial, one.site), one.pin, on))
+        for mark, one in readings
+        for on in dates_of(mark)
+    ]
 
 
 def _unattributed(connection: Connection) -> set[Unattributed]:

@@ -4,11 +4,13 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 import structlog
+from markupsafe import Markup
 from sqlalchemy import Connection
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -26,13 +28,13 @@ from central.texts import Language, Text
 from central.web import messages, reloaded, sessions
 from central.web.access import Role, Tree, Unit
 from central.web.accounts import Account, AccountFile
-from central.web.database import READERS, Change, Source, Writer
+from central.web.database import READERS, Change, Source, View, Writer
 from central.web.fragments import Fragments
 from central.web.guard import BODY_BYTES, Buckets, Guard, Site, cookies, retry_after
 from central.web.layout import Incoming, Layout
 from central.web.live import Follower, Live, parts
 from central.web.login import LOGIN, YEAR_S, CookieNames, LoginPages
-from central.web.page import Done, Look, Missing, Page, Refusal, Sent, Shown
+from central.web.page import Age, Done, Look, Missing, Page, Refusal, Sent, Shown
 from central.web.pages import (
     access_log,
     closing,
@@ -68,6 +70,8 @@ MODULES: tuple[Any, ...] = (
 LOGOUT = "/logout"
 ASSETS = Path(__file__).parent / "assets"
 MOST_FIELDS = 200
+MOST_WROTE = 1_000
+"""Sessions whose last change is kept in mind."""
 REFRESH_S = 1.0
 """How often the account file is looked at."""
 _NOWHERE = Page("", "nowhere", messages.TEXTS["error"], lambda _: _nothing(), watched=False)
@@ -131,6 +135,8 @@ class Centre:
         self._addresses, self._tokens = Buckets(400, 1 / 40), Buckets(120, 1 / 10)
         self._fragments, self._live = Fragments(), Live(self._poll)
         self._tree: tuple[int, Tree] | None = None
+        self._wrote: dict[str, str] = {}
+        """By session: up to where the primary had written when the viewer's last change was made."""
         self._pages: list[Page] = [page for module in MODULES for page in module.PAGES]
         self._paths = {page.name: page.path for page in self._pages}
         self._layout = Layout(self._pages, _texts())
@@ -216,7 +222,7 @@ class Centre:
             look, outcome, touch = await self._run(self._outcome, page, incoming, form, is_ours)
             change = outcome.change if isinstance(outcome, Done) else None
             try:
-                await self._store(look.accesses, touch, change)
+                await self._store(look.accesses, touch, change, wrote=None if change is None else incoming)
             except Refusal as refusal:
                 await self._store(look.accesses, touch)  # the transaction that was refused had them too
                 look, outcome, touch = await self._run(self._outcome, page, incoming, form, is_ours, refusal)
@@ -257,12 +263,13 @@ class Centre:
 
         ``refused``: why the change that the form leads to was not made.
         """
-        with self._source.reading() as connection:
-            found = sessions.find(connection, incoming.token, self.accounts.get, self._session_now())
+        wrote = self._wrote.get(incoming.token)
+        with self._source.viewing(wrote, now=form is not None) as view:
+            found = sessions.find(view.own, incoming.token, self.accounts.get, self._session_now())
             if found is None or (found[0].role is Role.PERSON and not self._own_days):
                 raise NotLoggedIn
             account, touch = found
-            look = self._look(page, account, incoming, connection)
+            look = self._look(page, account, incoming, view)
             outcome: Shown | Sent | Done | Refusal
             try:
                 if not page.is_for(look.viewer):
@@ -279,7 +286,8 @@ class Centre:
                 outcome = refusal
             return Answer(look, outcome, touch)
 
-    def _look(self, page: Page, account: Account, incoming: Incoming, connection: Connection) -> Look:
+    def _look(self, page: Page, account: Account, incoming: Incoming, view: View) -> Look:
+        connection = view.connection
         register = last_row(connection)
         now = self._now()
         version, policies = self.policies.version, self.policies.value
@@ -293,6 +301,7 @@ class Centre:
             parameters=incoming.parameters,
             query=incoming.query,
             connection=connection,
+            age=Age(view.as_of, datetime.now(UTC)) if view.aged else None,
             tree=self._tree_of(connection, register),
             policies=policies,
             policies_version=version,
@@ -315,7 +324,8 @@ class Centre:
             known = self._tree = register, Tree(tuple(units))
         return known[1]
 
-    async def _store(self, seen: list[Access], *changes: Change | None) -> None:
+    async def _store(self, seen: list[Access], *changes: Change | None, wrote: Incoming | None = None) -> None:
+        """Store accesses and changes; ``wrote``: the viewer's own, whose next pages have to show it."""
         due = [change for change in changes if change is not None]
         if not seen and not due:
             return
@@ -326,6 +336,10 @@ class Centre:
             accesses.add(connection, seen)
 
         await self._writer.write(change)
+        if wrote is not None and wrote.token and (position := await asyncio.to_thread(self._source.position)):
+            self._wrote[wrote.token] = position
+            while len(self._wrote) > MOST_WROTE:
+                del self._wrote[next(iter(self._wrote))]
 
     # --- live parts ---------------------------------------------------------------------------------------------
 
@@ -351,8 +365,11 @@ class Centre:
 
         return respond
 
-    async def part(self, page: Page, incoming: Incoming, *, first: bool) -> Shown | None:
-        """Return a page as it is now; None where the viewer sees it no more. The first look enters the access log."""
+    async def part(self, page: Page, incoming: Incoming, *, first: bool) -> tuple[Shown, Markup] | None:
+        """Return a page as it is now, and how old that is; None where the viewer sees it no more.
+
+        The first look enters the access log.
+        """
         try:
             look, outcome, touch = await self._run(self._outcome, page, incoming, None, True)
         except NotLoggedIn:
@@ -360,13 +377,14 @@ class Centre:
         seen = [one._replace(what=f"{one.what} live") for one in look.accesses]
         shown = outcome if isinstance(outcome, Shown) and outcome.live is not None else None
         await self._store(seen if first or shown is None else [], touch)
-        return shown
+        return None if shown is None else (shown, self._layout.age(look))
 
     async def _poll(self, newest: int) -> tuple[int, frozenset[str | None] | None]:
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._changed, newest)
 
     def _changed(self, newest: int) -> tuple[int, frozenset[str | None] | None]:
-        with self._source.reading() as connection:
+        with self._source.viewing() as view:
+            connection = view.connection
             last = results.last_row(connection)
             if newest < 0 or last < newest:  # the first look, or another database
                 return last, None
@@ -501,12 +519,13 @@ class _Part:
         self._first = True
 
     async def make(self) -> str | None:
-        shown = await self._centre.part(self._page, self._incoming, first=self._first)
+        found = await self._centre.part(self._page, self._incoming, first=self._first)
         self._first = False
-        if shown is None:
+        if found is None:
             return None
+        shown, age = found
         self._follower.units = shown.units
-        return json.dumps(str(shown.live))
+        return json.dumps(f"{age}{shown.live}")
 
 
 def _file(sent: Sent) -> Response:

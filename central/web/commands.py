@@ -19,7 +19,7 @@ from central.operation.tasks import Tasks, read_tasks
 from central.options import AsJson, Db, Now, Policies, clock_of, system_now
 from central.registers.problems import printable
 from central.secret import SecretError, read_secret
-from central.settings import address_of, check_loopback, check_public
+from central.settings import address_of, check_loopback, check_public, check_standby
 from central.sheets.settings import SettingsError
 from central.store import accesses
 from central.store.engine import Database, is_url
@@ -238,6 +238,21 @@ def list_accesses(
         print(printable(f"{one.id} {look.at} {look.account} ({look.role}) {look.address} {look.what}{refused} {whose}"))
 
 
+def _standby(db: Path | str, read_from: str | None) -> str | None:
+    if read_from is None:
+        return None
+    try:
+        check_standby(read_from)
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}.", param_hint="--read-from") from None
+    if not is_url(db):
+        raise typer.BadParameter(
+            "a database in a file has no standby; leave it out, or name the server's database with --db.",
+            param_hint="--read-from",
+        )
+    return read_from
+
+
 def serve(
     context: typer.Context,
     db: Db,
@@ -261,6 +276,9 @@ def serve(
         str | None, typer.Option(metavar="ADDRESS:PORT", help="Where Prometheus reads /metrics; loopback only.")
     ] = None,
     tasks: Tasks = None,
+    read_from: Annotated[
+        str | None, typer.Option(metavar="URL", help="A standby of the PostgreSQL database that the pages read.")
+    ] = None,
 ) -> None:
     """Serve the pages for superiors, operators, the personnel agency and auditors, until SIGTERM or Ctrl-C.
 
@@ -282,7 +300,7 @@ def serve(
         known = AccountFile(accounts)
     except AccountsError as error:
         _refuse(str(error))
-    source = Source(db)
+    source = Source(db, _standby(db, read_from))
     configure_logging()
     try:
         listening = open_socket(host, port)

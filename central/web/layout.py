@@ -84,6 +84,7 @@ class Layout:
             "form_token": None if look is None else look.form_token,
             "as_of": None if look is None or moment is None else t("as_of", moment=t.moment(moment, look.zone())),
             "live": live,
+            "age": Markup() if look is None else self.age(look),
             "languages": [
                 (language, LANGUAGES[language], f"?{urlencode({**incoming.query, 'lang': language.value})}")
                 for language in LANGUAGES
@@ -91,6 +92,18 @@ class Layout:
             ],
         }
         return HTMLResponse(self.render("base.html", values), status, headers)
+
+    def age(self, look: Look) -> Markup:
+        """Return how old the data of a page are, where they are a standby's: a line, or a notice where it lags."""
+        if look.age is None:
+            return Markup()
+        as_of, now = look.age.as_of, look.age.now
+        moment = None
+        if as_of is not None:
+            local = as_of.astimezone(look.zone())
+            today = local.date() == now.astimezone(look.zone()).date()
+            moment = f"{local:%H:%M:%S}" if today else look.t.moment(as_of, look.zone())
+        return self.render("age.html", {"t": look.t, "moment": moment, "age": look.age})
 
     def error(self, incoming: Incoming, refusal: Refusal, look: Look | None = None) -> Response:
         """Return the page that says what went wrong and what to do."""

@@ -91,6 +91,18 @@ TEXTS: Mapping[str, Text] = {
     "live_off": _("not live: the connection is lost, load the page again"),
     "live_ended": _("The login has ended. Load the page again."),
     "as_of": _("as of {moment}"),
+    "data_as_of": _("data as of {moment}"),
+    "data_behind": _(
+        "These pages show data as of {moment}: they read a copy of the database that is {minutes} minutes behind. "
+        "What arrived after that is not shown."
+    ),
+    "data_unknown": _(
+        "These pages read a copy of the database, and how old it is cannot be determined. Data of today may be missing."
+    ),
+    "data_behind_do": _(
+        "People who seem to be missing may have come meanwhile. The administrator of the centre can see why the copy "
+        "is behind."
+    ),
 }
 
 

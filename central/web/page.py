@@ -73,6 +73,28 @@ class Shown(NamedTuple):
     status: int = 200
 
 
+FAR_S = 60.0
+"""Data of a standby that are older than this get a notice: the morning's punches may be missing."""
+
+
+class Age(NamedTuple):
+    """How old the data of a page are."""
+
+    as_of: datetime | None
+    """None: not known."""
+    now: datetime
+
+    @property
+    def behind(self) -> bool:
+        """Return whether they are too old for a reader who is not warned."""
+        return self.as_of is None or (self.now - self.as_of).total_seconds() > FAR_S
+
+    @property
+    def minutes(self) -> int:
+        """Return by how many minutes they are behind, at least one where they are."""
+        return 0 if self.as_of is None else max(1, int((self.now - self.as_of).total_seconds()) // 60)
+
+
 class Sent(NamedTuple):
     """A file that is sent as it is, for the browser to store."""
 
@@ -164,6 +186,8 @@ class Look:
     """Of the path."""
     query: Mapping[str, str]
     connection: Connection
+    age: "Age | None"
+    """Of the data, where they are a standby's; None: they are the present ones."""
     tree: Tree
     policies: Any
     """The office's policies, :class:`central.policy.office.OfficePolicies`."""

@@ -30,6 +30,9 @@ function follow(part) {
   feed.onopen = () => show(state.dataset.on);
   feed.onmessage = (message) => {
     newest = new DOMParser().parseFromString(JSON.parse(message.data), "text/html");
+    const age = newest.getElementById("age"); // how old the data are stands above the part
+    if (age) document.getElementById("age")?.replaceWith(age);
+
     renew(part);
   };
   feed.addEventListener("ended", () => { feed.close(); show(state.dataset.ended); });

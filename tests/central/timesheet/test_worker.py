@@ -51,6 +51,26 @@ def test_an_inbox_judges_the_punches_that_it_receives(tmp_path: Path) -> None:
         assert code == 0
 
 
+def test_judge_judges_what_changes_until_it_is_stopped(tmp_path: Path) -> None:
+    """A process of its own: what waits when it begins, and what comes later."""
+    centre = Centre(tmp_path, datetime.now(UTC))
+    centre.enter_office()
+    days = [(datetime.now(UTC) - timedelta(days=number)).date().isoformat() for number in (1, 2)]
+    centre.enter("rosters", f"person,{days[0]},{days[1]}\na,office,office\n")
+    centre.close()
+    options = ("--db", tmp_path / "centre.db", "--policies", POLICIES)
+    with (tmp_path / "log").open("w") as log:
+        process = command.start("central.cli", "judge", *options, env=os.environ, output=log)
+    try:
+        eventually(lambda: centre.history("a", days[0]))
+        centre.punched("1001", f"{days[1]} 07:20:00")
+        eventually(lambda: json.loads(centre.history("a", days[1])[-1].content)["worked"])
+    finally:
+        process.terminate()
+        code = process.wait(WAIT_S)
+    assert code == 0
+
+
 class Steps:
     """Counts what a worker requests."""
 

@@ -25,6 +25,8 @@ from central.web.database import Source
 from central.web.guard import Site
 from central.web.page import Done, Look, Page, Refusal, Shown
 from tests.central.store.office import OFFICE, POLICIES, Centre
+from tests.central.stores import address
+from tests.postgres import Server
 
 WAIT_S = 180.0
 """Longer than anything takes on a busy machine."""
@@ -183,9 +185,16 @@ class Served:
     """The office with its pages, until it is closed; the office's clock is that of the pages."""
 
     def __init__(
-        self, folder: Path, *, registers: Mapping[str, str] | None = None, own_days: bool = False, **site: Any
+        self,
+        folder: Path,
+        *,
+        registers: Mapping[str, str] | None = None,
+        own_days: bool = False,
+        standby: Server | None = None,
+        **site: Any,
     ) -> None:
         """Serve the pages of an office in a folder; ``registers`` instead of the usual ones."""
+        self.standby = standby
         self.office = Centre(folder, datetime(2026, 9, 3, 8, tzinfo=ZoneInfo("Asia/Jakarta")))
         for kind, content in {**OFFICE, "units": UNITS, "people": PEOPLE, **(registers or {})}.items():
             self.office.enter(kind, content)
@@ -204,7 +213,7 @@ class Served:
         self.port = listening.getsockname()[1]
         site = Site(listens="127.0.0.1", **({"tls": False, "public_url": None} | self._site))
         self.pages = Pages(
-            Source(self.office.folder / "centre.db"),
+            Source(self.office.folder / "centre.db", self._read_from()),
             AccountFile(self.accounts),
             site=site,
             policies=self.policies,
@@ -218,6 +227,12 @@ class Served:
         self._thread = threading.Thread(target=self.server.run, kwargs={"sockets": [listening]}, daemon=True)
         self._thread.start()
         assert ready.wait(WAIT_S)
+
+    def _read_from(self) -> str | None:
+        if self.standby is None:
+            return None
+        (name,) = re.findall(r"/(hadir_\d+)\?", address(self.office.folder / "centre.db"))
+        return self.standby.url(name)
 
     def end(self) -> None:
         """Stop the server."""
