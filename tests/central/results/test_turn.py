@@ -29,7 +29,7 @@ def publish(url: str, began: Event) -> None:
 
 def test_another_process_publishes_when_the_first_is_killed(tmp_path: Path, postgres: Server) -> None:
     """Not before; and then all that no broker has acknowledged."""
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("forkserver")
     with STORES.on(postgres):
         centre = Centre(tmp_path, datetime(2026, 8, 30, 20, tzinfo=UTC))
         centre.enter_office()

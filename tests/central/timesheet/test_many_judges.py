@@ -113,7 +113,8 @@ def check_written(database: Database) -> None:
 @contextmanager
 def judges(url: str, now: datetime, many: int) -> Iterator[list[BaseProcess]]:
     """Run so many processes that judge; killed at the end where they still run."""
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("forkserver")  # a fork of this process might inherit another thread's lock
+    context.set_forkserver_preload([__name__])
     running: list[BaseProcess] = []
 
     def start() -> None:
