@@ -12,6 +12,8 @@ from central.store.ownership import WrongDecisionError, assign, serials
 from tests.central.sealing import GATEWAY, Event, Source
 from tests.central.test_store import OTHER, PUNCHES, THEIRS, Centre
 
+BOTH_STORES = True
+
 SERIAL = "CEXA193960001"
 AT = "2026-09-10T01:00:00.000Z"
 

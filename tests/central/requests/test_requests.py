@@ -18,6 +18,8 @@ from central.requests.requests import Person, RequestError
 from central.store import requests
 from tests.central.store.office import POLICIES, Centre
 
+BOTH_STORES = True
+
 SITI = Person("siti", "op-1")
 """An operator."""
 HEAD = Person("kepala", "h-1")

@@ -14,6 +14,8 @@ from central.store.engine import METADATA, Database
 from central.store.registers import Entered, Entry, Registers, enter
 from tests.central.fresh import fresh_database
 
+BOTH_STORES = True
+
 JANUARY, SEPTEMBER = date(2026, 1, 1), date(2026, 9, 1)
 NOON = datetime(2026, 9, 5, 12, tzinfo=UTC)
 
@@ -165,6 +167,7 @@ def test_many_persons_are_read_with_few_statements(database: Database) -> None:
 
 
 @pytest.mark.parametrize("known_at", [None, NOON])
+@pytest.mark.file_only
 def test_no_look_up_reads_the_whole_register(database: Database, known_at: datetime | None) -> None:
     """Each goes by an index, so that its cost does not grow with the office; rosters also by date."""
     put(database, "people", *(person(f"p-{number}") for number in range(100)))
