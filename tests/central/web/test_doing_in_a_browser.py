@@ -10,6 +10,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
 
+from central.store import closings
 from tests.central.web.site import PASSWORD, Served
 from tests.chromium import CONTRASTS, Browser, console_messages, renewed, run_chromium, show, soon
 
@@ -133,6 +134,12 @@ def close(chromium: Browser, served: Served, on: date) -> str:
     return draft
 
 
+def numbers(served: Served) -> list[int]:
+    """Return the numbers of the closings, in the order in which they were made."""
+    with served.office.database.reading() as connection:
+        return [one.id for one in closings.listing(connection)]
+
+
 def kept(chromium: Browser, number: int, name: str) -> str:
     """Return a file of a closing as the browser stores it."""
     links = [one.get_attribute("href") for one in chromium.find_elements(By.CSS_SELECTOR, "main a.file")]
@@ -159,11 +166,11 @@ def test_a_month_is_corrected_closed_printed_and_adjusted_on_the_pages(
     assert "1 September 2026" in draft
     assert "30 September 2026" in draft
     assert "3 pegawai · 0 belum final · 0 penyesuaian" in draft
-    recap, annex = kept(chromium, 1, "recap.html"), kept(chromium, 1, "annex.html")
+    recap, annex = kept(chromium, numbers(served)[0], "recap.html"), kept(chromium, numbers(served)[0], "annex.html")
     assert {"S", "TL"} <= set(cells(recap, "Budi Contoh"))
     assert "TK" not in cells(recap, "Budi Contoh")
     assert cells(annex, "Budi Contoh")[-3:] == ["0,5", "0", "0,5"]
-    assert "Ani Contoh" in kept(chromium, 1, "full.html")
+    assert "Ani Contoh" in kept(chromium, numbers(served)[0], "full.html")
     page = tmp_path / "recap.html"
     page.write_text(recap, "utf-8")
     chromium.get(page.as_uri())
@@ -177,10 +184,10 @@ def test_a_month_is_corrected_closed_printed_and_adjusted_on_the_pages(
     request(chromium, served, "Koreksi", person="Budi Contoh", date=str(LATE), time="07:20", slot="masuk")
     served.office.at("2026-11-02 09:00")
     assert "1 penyesuaian" in close(chromium, served, date(2026, 10, 15))
-    assert cells(kept(chromium, 2, "annex.html"), "Budi Contoh")[-3:] == ["0", "-0,5", "-0,5"]
-    assert kept(chromium, 1, "recap.html") == recap
+    assert cells(kept(chromium, numbers(served)[1], "annex.html"), "Budi Contoh")[-3:] == ["0", "-0,5", "-0,5"]
+    assert kept(chromium, numbers(served)[0], "recap.html") == recap
     go(chromium, served, "/closing?unit=office&date=2026-09-15")
-    assert "sudah ditutup pada 2 Oktober 2026, 10:00 WIB oleh bkd1 (penutupan 1)" in main(chromium)
+    assert f"sudah ditutup pada 2 Oktober 2026, 10:00 WIB oleh bkd1 (penutupan {numbers(served)[0]})" in main(chromium)
     assert console_messages(chromium) == []
 
 
