@@ -32,6 +32,7 @@ from tests.central.store.office import POLICIES, Centre
 from tests.central.stores import STORES
 from tests.postgres import Server
 
+BOTH_STORES = True
 SETTINGS = "retention:\n" + "".join(
     f"  {kind}: {{keep_days: 400, source: proposal}}\n" for kind in KINDS if kind not in ("mails", "sessions")
 )
@@ -124,6 +125,7 @@ def contents(centre: Centre) -> bytes:
     return b"".join(file.read_bytes() for file in files)
 
 
+@pytest.mark.file_only
 def test_a_deletion_is_on_record_and_changes_no_verdict_that_stands(centre: Centre) -> None:
     """Bodies, punches and old verdicts go, from the file too; digests, totals, files and the newest verdicts stay."""
     before, number, tables = centre.digests(), shut(centre, date(2026, 10, 15)), ("event", "closed_total", "kept_file")
@@ -214,6 +216,7 @@ def test_of_whom_a_hold_is_set_nothing_is_deleted(centre: Centre) -> None:
 
 
 @pytest.mark.parametrize(("step", "whole"), [(1, 0), (2, 2)])
+@pytest.mark.file_only
 def test_a_deletion_that_is_killed_is_whole_or_absent(centre: Centre, step: int, whole: int) -> None:
     """After SIGKILL within a step the steps before it are whole, and the same command completes it."""
     centre.database.close()
@@ -232,6 +235,7 @@ def test_a_deletion_that_is_killed_is_whole_or_absent(centre: Centre, step: int,
     assert "5 bodies that retention deleted" in run(centre, "verify")
 
 
+@pytest.mark.file_only
 def test_nothing_can_be_removed_under_the_name_of_a_deletion(centre: Centre) -> None:
     """Neither a body, nor a line of the access log, nor a decision."""
     run(centre, "retention", "apply", "--yes", "--with-open")
