@@ -240,6 +240,7 @@ def _read(messages: Iterable[Message]) -> tuple[list[Item], list[tuple[str, Reje
     rejected: list[tuple[str, Rejected]] = []
     for message in messages:
         topic = message.topic if message.topic.isascii() else message.topic.encode("utf-8", "replace").decode()
+        topic = topic.replace("\0", "\N{REPLACEMENT CHARACTER}")  # PostgreSQL stores no text with NUL
         gateway = gateway_of(topic) or ""
         for found in _contained(topic, message):
             if isinstance(found, Rejected):

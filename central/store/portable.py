@@ -47,10 +47,19 @@ def json_field(connection: Connection, column: str, *path: str | int, integer: b
     if not is_postgresql(connection):
         steps = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
         return f"json_extract({column}, '${steps}')"
-    found = f"({column}::json #>> '{{{','.join(map(str, path))}}}')"
+    found = f"({_without_nul(column)}::json #>> '{{{','.join(map(str, path))}}}')"
     if not integer:
         return found
     return f"(CASE {found} WHEN 'true' THEN 1 WHEN 'false' THEN 0 ELSE {found}::bigint END)"
+
+
+def _without_nul(column: str) -> str:
+    """Return SQL for JSON without the character NUL, with which PostgreSQL takes no value out of it, in any member.
+
+    An escaped backslash may stand before ``u0000``: meanwhile U+0001 stands for it, which JSON holds escaped only.
+    """
+    unescaped = f"replace({column}::text, '\\\\', chr(1))"
+    return f"replace(replace({unescaped}, '\\u0000', '\\ufffd'), chr(1), '\\\\')"
 
 
 def next_keys(connection: Connection, column: Column[Any], count: int) -> Sequence[int]:

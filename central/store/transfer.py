@@ -219,9 +219,9 @@ def _arrived(connection: Connection, of: Table) -> Compared:
 
 
 def _set_sequences(connection: Connection, tables: Iterable[Table]) -> None:
-    """Let the database give out numbers above those that are taken."""
+    """Let the database give out numbers above those that are taken; keys are not the only ones."""
     for one in tables:
-        for column in one.primary_key.columns:
+        for column in one.columns:
             sequence = connection.execute(
                 text("SELECT pg_get_serial_sequence(:name, :column)"),
                 {"name": f'"{one.name}"', "column": column.name},

@@ -417,15 +417,17 @@ def test_garbage_is_kept_once_and_counted(centre: Centre) -> None:
     huge = Message(BATCH, b"x" * (MAX_BYTES + 1))
 
     taken = centre.ingest(
-        Message(PUNCHES, b"{"), Message(PUNCHES, b"{"), huge, Message(PUNCHES, payload(source.punch(1)))
+        *(Message(PUNCHES, b"{"), Message(PUNCHES, b"{"), huge),
+        *(Message("a\0b\udc80", b"xx"), Message(PUNCHES, payload(source.punch(1)))),
     )
 
-    assert taken == IngestResult(stored=1, rejected=3)
+    assert taken == IngestResult(stored=1, rejected=4)
     assert centre.rows("SELECT reason, size, times, length(payload) FROM rejected ORDER BY size") == [
         ("not_json", 1, 2, 1),
+        ("topic", 2, 1, 2),
         ("too_large", MAX_BYTES + 1, 1, KEPT_BYTES),
     ]
-    assert len(centre.logged("message_rejected")) == 2
+    assert len(centre.logged("message_rejected")) == 3
 
 
 def test_receipts_cover_the_stream_that_info_names(centre: Centre) -> None:

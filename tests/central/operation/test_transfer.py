@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from central.cli import app
 from central.closing.close import close
 from central.policy.office import OfficePolicies
-from central.store import Message, Store, accesses, retention
+from central.store import Message, Store, accesses, results, retention
 from central.store.accesses import Access
 from central.store.engine import Database
 from tests.central.fresh import content_of, put
@@ -113,10 +113,16 @@ def test_a_file_moves_to_postgresql_whole_and_goes_on_there(file: File, database
     assert run("rebuild", "--db", database_url, "--policies", POLICIES).startswith(f"{len(file.digests)} person-days")
     assert "OK" in run("access", "verify", "--db", database_url)
 
+    with Database(database_url) as database, database.reading() as connection:
+        last = results.last_row(connection)
+
     store = Store(database_url, now=lambda: NOW)
     sent = [*file.source.events, file.source.punch(1, pin="1001", serial="S1", local_time="2026-12-04T07:20:00")]
     assert store.ingest([Message(f"{file.source.gateway}/batch", batch(*sent))]).stored == 1
     store.close()
+    run("recompute", "--db", database_url, "--policies", POLICIES)
+    with Database(database_url) as database, database.reading() as connection:
+        assert results.units_since(connection, last) == {"dinas"}  # else pages go on showing the verdicts before
     run("hold", "lift", 1, "--db", database_url, "--by", "A", "--paper", "2")
     assert "0 faults" in run("verify", "--db", database_url)
 
@@ -148,6 +154,9 @@ def test_months_are_detached_only_where_holds_and_closings_allow_it_and_are_neve
     assert "archived" in run("rebuild", *where, "--policies", POLICIES)
     assert LATE.split()[1] in run("why", "a", "2026-09-01", *where, "--policies", POLICIES)
     assert "detached for the archive" in run("retention", "show", *where)
+    file.source.punch(1, serial="S1", local_time="2026-12-04T07:20:00", work_code="a\0b\\u0000")
+    with closing(Store(database_url, now=lambda: NOW)) as store:
+        assert store.ingest([Message(f"{file.source.gateway}/batch", batch(*file.source.events))]).stored == 1
     assert "0 faults" in run("verify", *where)
 
 
