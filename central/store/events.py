@@ -161,7 +161,16 @@ class Store:
             contact.lose(connection, self._now(), self._lane)
 
     def receipts(self) -> Iterator[Receipt]:
-        """Yield for each gateway what its receipt may say now."""
+        """Return for each gateway what its receipt may say now; raises StoreError where the inbox's lock is lost.
+
+        Another inbox may then write, and this one's receipts would overwrite its. What this one stores meanwhile does
+        no harm: a server lets several store at once, see :mod:`central.store.lanes`.
+        """
+        if self._lock is not None and not self._lock.is_held():
+            raise StoreError(
+                f"{self.database.place}: the server has ended the connection that held the inbox's lock, so another "
+                "inbox may run; this one ends without another receipt. Start it again: it receives where none runs"
+            )
         return self._receipts.at(self._monotonic_s())
 
     def _make_months(self, today: date) -> None:

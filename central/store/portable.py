@@ -42,7 +42,8 @@ def run(connection: Connection, statement: str, **values: Any) -> Any:
 def json_field(connection: Connection, column: str, *path: str | int, integer: bool = False) -> str:
     """Return SQL for a value in a column of JSON, null where there is none; a truth value as an integer is 0 or 1.
 
-    Objects and arrays are their JSON. ``path`` and ``column`` are words of ours.
+    Objects and arrays are their JSON. ``path`` and ``column`` are words of ours. ``integer``: PostgreSQL has one type
+    for the whole column, so what is no integer of 18 digits is null there.
     """
     if not is_postgresql(connection):
         steps = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
@@ -50,7 +51,8 @@ def json_field(connection: Connection, column: str, *path: str | int, integer: b
     found = f"({_without_nul(column)}::json #>> '{{{','.join(map(str, path))}}}')"
     if not integer:
         return found
-    return f"(CASE {found} WHEN 'true' THEN 1 WHEN 'false' THEN 0 ELSE {found}::bigint END)"
+    number = f"WHEN {found} ~ '^-?[0-9]{{1,18}}$' THEN {found}::bigint"  # a gateway's word must not end the query
+    return f"(CASE {number} WHEN {found} = 'true' THEN 1 WHEN {found} = 'false' THEN 0 END)"
 
 
 def _without_nul(column: str) -> str:

@@ -36,6 +36,10 @@ SECRET = "password_file"  # noqa: S105 - the name of a parameter
 """Parameter of our URLs that names a file with the password alone; PostgreSQL's own is ``passfile``."""
 
 
+_DEAD_LINE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000}
+"""Of a connection that holds a lock: a line that was cut without a word is noticed within half a minute."""
+
+
 @dataclass(frozen=True)
 class Address:
     """Where a database is; as text it is the URL, which never holds a password."""
@@ -79,7 +83,7 @@ class Lock:
 
     def __init__(self, address: Address, number: int, *, shared: bool = False, patience_s: float = 0.0) -> None:
         self._address = address
-        self._connection = connect(address)
+        self._connection = connect(address, **_DEAD_LINE)
         take = "pg_try_advisory_lock_shared" if shared else "pg_try_advisory_lock"
         until = time.monotonic() + patience_s
         try:
@@ -258,9 +262,9 @@ class _ColumnsByBytes(PGDDLCompiler):
         return f'{written} COLLATE "C"' if isinstance(column.type, String) else written
 
 
-def connect(address: Address, *, autocommit: bool = True) -> psycopg.Connection[Any]:
-    """Connect to a database; raises StoreError."""
-    options: dict[str, Any] = {"connect_timeout": CONNECT_S, "application_name": "hadir-central"}
+def connect(address: Address, *, autocommit: bool = True, **parameters: int) -> psycopg.Connection[Any]:
+    """Connect to a database; raises StoreError. ``parameters`` of the connection give way to those of the URL."""
+    options: dict[str, Any] = {"connect_timeout": CONNECT_S, "application_name": "hadir-central", **parameters}
     if address.secret is not None:
         try:
             options["password"] = read_secret(address.secret)

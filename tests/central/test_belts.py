@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from central.coverage import GAP_GRACE_S, MAX_GAPS
@@ -16,8 +17,11 @@ from central.store import batch as batches
 from central.store.punches import Arrived, PunchBatch
 from tests.central.memory import peak_growth
 from tests.central.sealing import GATEWAY, Source, batch, dumped, payload
+from tests.central.stores import STORES
 from tests.central.test_event import HOSTILE, hostile
 from tests.central.test_store import BATCH, INFO, OTHER, PUNCHES, THEIRS, Centre
+
+BOTH_STORES = True
 
 
 @pytest.fixture
@@ -113,19 +117,25 @@ def test_a_gateway_whose_first_message_fails_is_not_half_there(centre: Centre, m
     assert centre.held_range() == (1, ())
 
 
-@pytest.mark.parametrize("raised", [sqlite3.OperationalError("disk I/O error"), sqlite3.DatabaseError("malformed")])
-def test_what_the_file_makes_fail_ends_the_store(
-    centre: Centre, monkeypatch: pytest.MonkeyPatch, raised: Exception
+@pytest.mark.parametrize(
+    ("on_file", "on_server"),
+    [
+        (sqlite3.OperationalError("disk I/O error"), psycopg.errors.DiskFull("no space left")),
+        (sqlite3.DatabaseError("malformed"), psycopg.OperationalError("server closed the connection")),
+    ],
+)
+def test_what_the_database_makes_fail_ends_the_store(
+    centre: Centre, monkeypatch: pytest.MonkeyPatch, on_file: Exception, on_server: Exception
 ) -> None:
     """It is no message's fault: nothing of the transaction is stored, and nothing is rejected."""
     source = Source()
     source.punches(3)
 
     def failing(*_: object) -> None:
-        raise raised
+        raise on_file if STORES.server is None else on_server
 
     monkeypatch.setattr(PunchBatch, "write", failing)
-    with pytest.raises(StoreError, match=r"centre\.db"):
+    with pytest.raises(StoreError, match=r"centre\.db: |postgresql://\S+: "):
         centre.ingest(*source.events)
     monkeypatch.undo()
     centre.reopen()
@@ -143,6 +153,20 @@ def test_no_topic_stops_the_store(centre: Centre, topic: str) -> None:
     assert line["topic"].isascii()
     assert line["topic"].isprintable()
     assert len(line["topic"]) < 2000
+
+
+@pytest.mark.parametrize("value", ["abc", 10**30, {"a": 1}, True, None], ids=repr)
+def test_no_value_of_an_event_ends_a_query_of_the_views(centre: Centre, value: object) -> None:
+    """A view has a column for it on a server: there is nothing of another kind in it, and the rows beside it stay."""
+    source = Source()
+    centre.ingest(source.punch(1), source.punch(2, state=value, verify=value), source.punch(3))
+
+    rows = centre.rows("SELECT sequence, state, verify FROM punches ORDER BY sequence")
+
+    assert [rows[0], rows[2]] == [(1, 0, 1), (3, 0, 1)]
+    assert rows[1][0] == 2
+    if STORES.server is not None:
+        assert rows[1][1:] == ((1, 1) if value is True else (None, None))
 
 
 # ---------------------------------------------------------------- quotas
@@ -291,7 +315,9 @@ def test_rejected_messages_are_kept_up_to_a_number_and_then_counted(
     centre.ingest(*(Message("a/b/c", b"%d" % number) for number in range(3)), Message(PUNCHES, b"[[["))
     assert centre.ingest(Message(PUNCHES, b"{"), Message(PUNCHES, b"{")) == IngestResult(rejected=2)
 
-    assert centre.rows("SELECT gateway, count(*), sum(times) FROM rejected GROUP BY gateway ORDER BY gateway") == [
+    assert centre.rows(
+        "SELECT gateway, count(*), sum(times) FROM rejected GROUP BY gateway ORDER BY coalesce(gateway, '')"
+    ) == [
         (None, 1, 1),
         (GATEWAY, 3, 5),
         (OTHER, 2, 2),
@@ -315,6 +341,7 @@ def test_gateways_without_number_are_refused(centre: Centre, monkeypatch: pytest
     assert centre.rows("SELECT reason, count(*) FROM rejected GROUP BY reason") == [("too_many_gateways", 3)]
 
 
+@pytest.mark.file_only  # memory is taken by reading, before any database
 @pytest.mark.parametrize(
     "message",
     [

@@ -1,19 +1,26 @@
 """A database on a server: what is in the way is named with what to do, and transactions keep what they promise."""
 
+import os
 import random
 import threading
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
+from central.cli import Code
 from central.store import Store, StoreError, StoreLocked
 from central.store.engine import Database, writer_lock
+from central.store.postgresql import INBOX
 from central.store.results import RESULT
-from tests.broker import eventually
+from tests.broker import WAIT_S, Broker, Subscriber, eventually
+from tests.central.receiving import Sender
+from tests.central.sealing import Source
 from tests.central.store.office import Centre
 from tests.central.stores import STORES
+from tests.command import start
 from tests.postgres import PASSWORD, Server
 
 NOW = datetime(2026, 9, 1, 3, tzinfo=UTC)
@@ -107,6 +114,42 @@ def test_several_processes_that_start_at_once_make_the_tables_once(database_url:
     assert [type(one) for one in found if not isinstance(one, Store)] == [StoreLocked, StoreLocked]
     stores[0].close()
     eventually(lambda: _is_free(database_url), what="the end of the lock")
+
+
+def test_an_inbox_whose_lock_was_cut_ends_without_another_receipt(
+    postgres: Server, database_url: str, tmp_path: Path
+) -> None:
+    """The server ends the connection that held it, another inbox begins; the first one says what happened, and ends."""
+    source = Source()
+    source.punch(1)
+    words = ("inbox", "--db", database_url)
+    with (
+        Broker(tmp_path) as broker,
+        Subscriber(broker.port, "hadir/v1/+/+/receipt") as subscriber,
+        Sender(broker.port) as sender,
+    ):
+        process = start("central.cli", *words, "--broker", f"mqtt://127.0.0.1:{broker.port}", env=os.environ)
+        try:
+            sender.publish(("info", source.info()), retain=True)
+            subscriber.wait_for(lambda messages: messages)
+            sender.send(source.events[0])
+            subscriber.wait_for(lambda messages: messages and messages[-1].payload["upto"] == 1)
+            with postgres.superuser() as connection:
+                connection.execute(_CUT, {"lock": INBOX, "database": database_url.partition("@/")[2].partition("?")[0]})
+            out, err = process.communicate(timeout=WAIT_S)
+        finally:
+            process.kill()
+        with closing(Store(database_url)) as other:
+            assert [receipt.held_range.upto for receipt in other.receipts()] == [1]
+    assert process.returncode == Code.DISK, out
+    assert "the server has ended the connection that held the inbox's lock" in err
+
+
+_CUT = (
+    "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_database ON pg_database.oid = database "
+    "WHERE locktype = 'advisory' AND objid = %(lock)s AND datname = %(database)s"
+)
+"""Ends the connection that holds an inbox's lock."""
 
 
 def _is_free(address: str) -> bool:
