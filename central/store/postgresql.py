@@ -6,7 +6,7 @@ The server sorts text as its database was made; columns of ours compare bytes (c
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +83,7 @@ class Lock:
 
     def __init__(self, address: Address, number: int, *, shared: bool = False, patience_s: float = 0.0) -> None:
         self._address = address
-        self._connection = connect(address, **_DEAD_LINE)
+        self._connection = connect(address, parameters=_DEAD_LINE)
         take = "pg_try_advisory_lock_shared" if shared else "pg_try_advisory_lock"
         until = time.monotonic() + patience_s
         try:
@@ -262,9 +262,11 @@ class _ColumnsByBytes(PGDDLCompiler):
         return f'{written} COLLATE "C"' if isinstance(column.type, String) else written
 
 
-def connect(address: Address, *, autocommit: bool = True, **parameters: int) -> psycopg.Connection[Any]:
+def connect(
+    address: Address, *, autocommit: bool = True, parameters: Mapping[str, int] | None = None
+) -> psycopg.Connection[Any]:
     """Connect to a database; raises StoreError. ``parameters`` of the connection give way to those of the URL."""
-    options: dict[str, Any] = {"connect_timeout": CONNECT_S, "application_name": "hadir-central", **parameters}
+    options: dict[str, Any] = {"connect_timeout": CONNECT_S, "application_name": "hadir-central", **(parameters or {})}
     if address.secret is not None:
         try:
             options["password"] = read_secret(address.secret)
