@@ -48,8 +48,7 @@ class Health:
         """Return the message of ``info``."""
         settings = self._settings
         return {
-            # Before the sequence is read: it is the end of the stream at that moment, or a later one.
-            "at": utc_text(self._clock.now()) if self._clock.synchronised() else None,
+            "at": self._ended_at(),  # before the sequence is read: the end at that moment, or a later one
             "version": VERSION,
             "stream": self._ledger.stream,
             "predecessor": self._ledger.streams()[-1].named_predecessor(),
@@ -66,6 +65,16 @@ class Health:
                 "confirm": settings.delivery.confirm,
             },
         }
+
+    def _ended_at(self) -> str | None:
+        """Return the moment of which ``info`` states the end of the stream.
+
+        None where the clock is not synchronised, and while a full disk keeps punches out of the stream: they wait in
+        memory, and the centre would take the silence for a quiet office.
+        """
+        if self._ledger.disk_state() == "none" or not self._clock.synchronised():
+            return None
+        return utc_text(self._clock.now())
 
     def health(self) -> dict[str, Any]:
         """Return the message of ``health``."""

@@ -27,6 +27,8 @@ from central.web.accounts import Account
 
 WAITS = timedelta(hours=2)
 """So long after its time a digest waits for changes that are not judged yet; then it goes, and says so."""
+LAST = time(23)
+"""A digest waits until then at most: on the next day it would be that of another date."""
 MAX_NAME = 80
 """Characters of a unit's name in a mail."""
 
@@ -93,7 +95,7 @@ def _digests(
         if all(states(one) <= {"no_duty", "none"} for one in judged[unit, on]):
             continue  # a day without demanded presence
         waiting, _ = closings.marks_touching(connection, on, on, [one.person for one in judged[unit, on]])
-        if waiting and local < since + WAITS:
+        if waiting and local < min(since + WAITS, datetime.combine(local.date(), LAST, local.tzinfo)):
             continue  # the next run makes it
         link = f"{settings.pages}/today/{quote(unit, safe='/')}?{urlencode({'date': on.isoformat()})}"
         name = rows[-1].record.name

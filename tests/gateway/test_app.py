@@ -515,6 +515,9 @@ def test_reading_waits_for_room_on_the_disk(tmp_path: Path, broker: Broker) -> N
             assert subscriber.on("gw/alarm")[0].payload["alarm"] == "disk_floor"
             assert punches(subscriber) == {}
             contract.check("alarm", json.dumps(subscriber.on("gw/alarm")[0].payload))
+            info = subscriber.on("gw/info")[-1].payload
+            contract.check("info", json.dumps(info))
+            assert info["at"] is None, "punches of lines wait in memory: it shows no quiet office"
         file.write_text(text)
         with daemon(file):
             eventually(lambda: list(punches(subscriber).values()) == ["1001"])

@@ -351,6 +351,26 @@ def test_a_digest_waits_for_changes_that_are_not_judged_and_goes_where_its_accou
     centre.close()
 
 
+def test_a_digest_of_the_late_evening_waits_for_no_change_beyond_its_day(tmp_path: Path) -> None:
+    """After midnight yesterday is another date: the digest would never be sent."""
+    centre = Centre(tmp_path, datetime(2026, 8, 30, 20, tzinfo=UTC))
+    centre.enter_office()
+    settings = Settings(pages="https://presensi.example.go.id", digest_from="22:30")
+
+    def due(moment: str, settings: Settings) -> list[str]:
+        centre.now = datetime.fromisoformat(f"2026-09-02 {moment}+07:00")
+        with centre.database.reading() as connection:
+            found = mails_due(connection, [account()], OfficePolicies(POLICIES), settings, centre.now)
+            return [one.day for one in found]
+
+    centre.at("2026-09-02 22:00")
+    centre.punched("1001", "2026-09-01 07:45:00")
+    assert due("22:59", settings) == []
+    assert due("23:00", settings) == ["2026-09-01"]
+    assert due("23:30", settings.model_copy(update={"digest_from": "23:30"})) == ["2026-09-01"]
+    centre.close()
+
+
 def account(role: Role = Role.SUPERIOR, language: Language = Language.ENGLISH) -> Account:
     """Return an account with an address."""
     return Account("chief", role, ("dinas",), None, None, "chief@example.go.id", language)
