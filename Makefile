@@ -22,7 +22,7 @@ help:
 	@echo "             HOLD=10:10 lets the day stand still then"
 	@echo "make test    run all tests; JOBS=4 so many at once"
 	@echo "make torture torment gateway, broker and centre; SEEDS=200 for so many seeds, SECONDS=20 for each; INPUTS=60"
-	@echo "             seconds of mutated valid inputs before"
+	@echo "             seconds of mutated valid inputs before; CENTRE=1 instead inboxes, judges and a standby on PostgreSQL"
 	@echo "make lint    ruff and mypy"
 	@echo "make texts   collect the texts for people from the code, and compile their translations"
 	@echo "make lock    pin what pyproject.toml needs in requirements.lock and constraints.txt; UPGRADE=1 takes newer versions"
@@ -89,9 +89,10 @@ test: $(VENV)/stamp mosquitto postgresql curl compiler browser systemd-analyze
 SEEDS ?= 20
 SECONDS ?= 20
 INPUTS ?= 60
-torture: $(VENV)/stamp mosquitto compiler
-	$(BIN)/python -m tests.torture.inputs --seconds $(INPUTS)
-	$(BIN)/python -m tests.torture --seeds $(SEEDS) --seconds $(SECONDS)
+FIRST ?= 1
+torture: $(VENV)/stamp mosquitto $(if $(CENTRE),postgresql,compiler)
+	$(if $(CENTRE),,$(BIN)/python -m tests.torture.inputs --seconds $(INPUTS))
+	$(BIN)/python -m tests.torture $(if $(CENTRE),--centre) --first $(FIRST) --seeds $(SEEDS) --seconds $(SECONDS)
 
 lint: $(VENV)/stamp
 	$(BIN)/ruff check .

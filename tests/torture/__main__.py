@@ -1,6 +1,7 @@
 """``make torture SEEDS=200``: torment an office seed by seed, and say how each came out.
 
-``python -m tests.torture [--seeds N] [--first SEED] [--seconds S]``. The folder of a seed that failed is kept.
+``python -m tests.torture [--centre] [--seeds N] [--first SEED] [--seconds S]``. The folder of a seed that
+failed is kept.
 """
 
 import argparse
@@ -11,8 +12,8 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
+from tests.torture import centre, harness
 from tests.torture.disk import compiled
-from tests.torture.harness import Torture
 
 
 def main() -> int:
@@ -22,10 +23,16 @@ def main() -> int:
     )
     parser.add_argument("--seeds", type=int, default=20, help="how many")
     parser.add_argument("--first", type=int, default=1, help="the first of them")
+    parser.add_argument(
+        "--centre",
+        action="store_true",
+        help="torment a centre with lanes, judges and a standby on PostgreSQL; built are kill, freeze, cut "
+        "lines, promote, clocks set wrong, a broker without its memory; not built are a full disk and a power cut",
+    )
     parser.add_argument("--seconds", type=float, default=20.0, help="how long each torments")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="hadir-torture-"))
-    library = compiled(folder)
+    library = None if options.centre else compiled(folder)
     did: Counter[str] = Counter()
     failed: list[int] = []
     records = 0
@@ -33,12 +40,14 @@ def main() -> int:
         place = folder / f"seed-{seed}"
         place.mkdir()
         try:
-            outcome = Torture(seed, place, library).run(options.seconds)
+            torture = harness.Torture(seed, place, library) if library else centre.Torture(seed, place)
+            outcome = torture.run(options.seconds)
         except Exception as exc:  # noqa: BLE001 - the next seed is run all the same
             failed.append(seed)
             print(f"seed {seed} FAILED: {exc}")  # noqa: T201
             traceback.print_exc()
-            repeat = f"python -m tests.torture --first {seed} --seeds 1 --seconds {options.seconds:g}"
+            which = " --centre" if options.centre else ""
+            repeat = f"python -m tests.torture{which} --first {seed} --seeds 1 --seconds {options.seconds:g}"
             print(f"  everything is in {place}; again: {repeat}", flush=True)  # noqa: T201
             continue
         print(outcome, flush=True)  # noqa: T201

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -426,14 +426,7 @@ class Torture:
 
     def _expected(self) -> set[UUID]:
         """Return the ids that follow from the logs, as the contract has them."""
-        expected = set()
-        for terminal in self._terminals.values():
-            seen: Counter[tuple[str, datetime]] = Counter()
-            for record in terminal.records():
-                assert isinstance(record, RawPunch)
-                person = record.pin or terminal.users[record.uid or 0]  # a log of 8 bytes each tells of numbers only
-                seen[person, record.local_time] += 1
-                expected.add(punch_id(terminal.serial, person, record.local_time, seen[person, record.local_time]))
+        expected = expected_of(self._terminals.values())
         for caller in self._callers.values():
             # Equal lines are one punch; those of one second that differ are numbered.
             occurrences = Counter((made.pin, made.moment) for made in set(caller.log))
@@ -487,7 +480,7 @@ class Torture:
             in_ledger = [UUID(bytes=id_) for (id_,) in ledger._rows("SELECT id FROM event WHERE topic LIKE 'punch/%'")]
         assert verdict.breach is None, verdict.breach
         assert verdict.streams == 1, "no crash may look like a ledger that was set back"
-        _check_same(expected, in_ledger, "ledger")
+        check_same(expected, in_ledger, "ledger")
         with open_readonly(self._inbox.disk.contents / "centre.db") as connection:
             assert list(verify(connection)) == []
             output = report(connection)
@@ -501,8 +494,8 @@ class Torture:
         assert (stream.missing, stream.forks, stream.misidentified) == ([], [], [])
         assert (stream.chain.state, stream.chain.first, stream.chain.last) == ("unbroken", 1, counts.sequence)
         assert stream.events == stream.upto == counts.sequence == counts.confirmed
-        _check_same(expected, at_centre, "centre's events")
-        _check_same(expected, punches, "centre")
+        check_same(expected, at_centre, "centre's events")
+        check_same(expected, punches, "centre")
         assert sum(terminal.refused_writes for terminal in self._zkteco()) == 0
         assert sum(terminal.refused for terminal in self._line.terminals.values()) == 0
         assert not any(terminal.refused_writes for terminal in self._callers.values())
@@ -511,7 +504,21 @@ class Torture:
         return counts.sequence
 
 
-def _check_same(expected: set[UUID], found: list[UUID], where: str) -> None:
+def expected_of(terminals: Iterable[SimulatedTerminal | SimulatedAnviz]) -> set[UUID]:
+    """Return the ids that follow from the logs of terminals, as the contract has them."""
+    expected = set()
+    for terminal in terminals:
+        seen: Counter[tuple[str, datetime]] = Counter()
+        for record in terminal.records():
+            assert isinstance(record, RawPunch)
+            person = record.pin or terminal.users[record.uid or 0]  # a log of 8 bytes each tells of numbers only
+            seen[person, record.local_time] += 1
+            expected.add(punch_id(terminal.serial, person, record.local_time, seen[person, record.local_time]))
+    return expected
+
+
+def check_same(expected: set[UUID], found: list[UUID], where: str) -> None:
+    """Assert that each that is expected was found once, and nothing else."""
     times = Counter(found)
     twice = [id_ for id_, count in times.items() if count > 1]
     lost, invented = expected - times.keys(), times.keys() - expected

@@ -1,6 +1,6 @@
 """The daemon and the inbox as they are, with shorter waits: ``python -m tests.torture.impatient gateway run``.
 
-The gateway's clock is off by as many seconds as stand in the file that ``CLOCK_OFFSET_FILE`` names.
+The clock of gateway or centre is off by as many seconds as stand in the file that ``CLOCK_OFFSET_FILE`` names.
 
 In an office a gap is asked for after 30 s, a range sent again after a minute, and a broker that closes three
 connections in a row is left alone for minutes. None of that decides what is delivered, only when.
@@ -16,6 +16,7 @@ import central.cli
 import central.coverage
 import central.inbox.broker
 import central.inbox.receipts
+import central.lanes.worker
 import gateway.app
 import gateway.cli
 import gateway.clock
@@ -40,6 +41,7 @@ def hurry() -> None:
     gateway.app.Daemon = partial(gateway.app.Daemon, timing=visits, broker_timing=BROKER)  # type: ignore[misc, assignment]
     central.coverage.GAP_GRACE_S = 2.0
     central.inbox.receipts.RECEIPT_INTERVAL_S = 0.2
+    central.lanes.worker.RECONNECT_S = (SOON.first_s, SOON.longest_s)
     central.inbox.broker.TAKEN_OVER_PAUSE_S = (SOON.first_s, SOON.longest_s)
     central.inbox.broker.BrokerUnavailable.__init__.__defaults__ = ((SOON.first_s, SOON.longest_s),)
 
@@ -60,5 +62,6 @@ if __name__ == "__main__":
     hurry()
     if "CLOCK_OFFSET_FILE" in os.environ:
         gateway.clock.AssumedClock = Shifted  # type: ignore[misc]
+        central.cli.main = partial(central.cli.main, now=Shifted().now)
     program = {"gateway": gateway.cli.main, "central": central.cli.main}[sys.argv.pop(1)]
     program()

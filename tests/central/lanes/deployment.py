@@ -161,7 +161,8 @@ class Line:
     """A line to a server that can be cut without a word: connections stay open, and nothing passes any more."""
 
     def __init__(self, port: int) -> None:
-        self._server = port
+        self.server = port
+        """Where new connections lead."""
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
         self._open = threading.Event()
@@ -193,7 +194,11 @@ class Line:
             while True:
                 client, _ = self._listening.accept()
                 self._open.wait()
-                server = socket.create_connection(("127.0.0.1", self._server))
+                try:
+                    server = socket.create_connection(("127.0.0.1", self.server))
+                except ConnectionError:  # it does not run at the moment
+                    client.close()
+                    continue
                 self._ends += [client, server]
                 for source, target in ((client, server), (server, client)):
                     threading.Thread(target=self._pass_on, args=(source, target), daemon=True).start()
