@@ -493,10 +493,8 @@ class Torture:
             whole &= counts.confirmed == counts.sequence and counts.missing == counts.waiting == 0
             counted.append(f"{site}: {punches} punches, {counts.confirmed} of {counts.sequence} confirmed")
         assert not failed, f"{failed} marks could not be judged"
-        progress = (
-            f"{expected} records in the terminals, {held} at the centre, {waiting} marks wait; {'; '.join(counted)}"
-        )
-        return whole and held >= expected and not waiting, '; '.join((stored, *counted))
+        stored = f"{expected} records in the terminals, {held} at the centre, {waiting} marks wait"
+        return whole and held >= expected and not waiting, "; ".join((stored, *counted))
 
     def _held(self) -> tuple[int, int, int]:
         """Return how many punches are stored, and how many marks wait and have failed."""
