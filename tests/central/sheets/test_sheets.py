@@ -122,20 +122,20 @@ def test_a_sheet_of_the_unit_above_says_who_was_closed_below(centre: Centre) -> 
     office = OfficePolicies(POLICIES)
     on = date(2026, 9, 15)
     before = table(centre, "recap", "dinas", "2026-09-15")
-    close(centre.database, office, "upt", on, closed_by="BKD", paper="Contoh 8/2026", now=centre.now)
+    below = close(centre.database, office, "upt", on, closed_by="BKD", paper="Contoh 8/2026", now=centre.now)
     for state in ("waits", "closed"):
         assert table(centre, "recap", "dinas", "2026-09-15") == before
         assert "d" not in {row["Kode pegawai"] for row in table(centre, "annex", "dinas", "2026-09-15")}
         for name in ("recap", "annex", "full"):
             file = centre.folder / f"{name}-{state}.html"
             sheet(centre, name, "dinas", "2026-09-15", "-o", str(file))
-            assert "1 pegawai ditutup bersama UPT Contoh (penutupan 1" in file.read_text("utf-8")
+            assert f"1 pegawai ditutup bersama UPT Contoh (penutupan {below}" in file.read_text("utf-8")
         if state == "waits":
             number = closed(centre, on)
     with centre.database.reading() as connection:
         kept = closings.file_of(connection, number, "recap.html")
     assert kept is not None
-    assert "UPT Contoh (penutupan 1" in kept[0].content.decode()
+    assert f"UPT Contoh (penutupan {below}" in kept[0].content.decode()
     assert [row["Kode pegawai"] for row in table(centre, "annex", "upt", "2026-09-15")] == ["d"]
 
 
