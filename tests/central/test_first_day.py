@@ -13,7 +13,9 @@ from tests.console import examples
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/centre-first-day.md").read_text("utf-8")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d WIB")
-_CHANGING = re.compile(r"\d+ person-days judged, \d+ revisions written|neighbours and until today: \d+|\b[0-9a-f]{64}\b")
+_CHANGING = re.compile(
+    r"\d+ person-days judged, \d+ revisions written|neighbours and until today: \d+|\b[0-9a-f]{64}\b"
+)
 """What depends on today's date."""
 
 
