@@ -77,6 +77,10 @@ HINTS: dict[str, Text] = {
     "database": _(
         "Check the name, free space, and the rights to the file and its folder: SQLite writes files beside it."
     ),
+    "server": _(
+        "Check that the server runs, the address, and the role with its password and rights; see docs/centre.md, "
+        "PostgreSQL."
+    ),
     "inbox": _(
         "Check the name, free space and rights. What was not acknowledged stays with the broker and the gateways."
     ),
@@ -130,7 +134,8 @@ class _Commands(TyperGroup):
         except StoreError as error:
             _debug(error)
             locked = isinstance(error, StoreLocked)
-            refusal = Failure(Code.LOCKED if locked else Code.DISK, str(error), "locked" if locked else "database")
+            hint = "locked" if locked else "server" if is_url(str(error)) else "database"  # its message begins with it
+            refusal = Failure(Code.LOCKED if locked else Code.DISK, str(error), hint)
             _print_error(str(refusal))
             raise typer.Exit(refusal.code) from None
         except SettingsError as error:
@@ -508,7 +513,7 @@ def serial_assign(
 
 
 def _unreadable(db: str, exc: StoreError) -> Failure:
-    return Failure(Code.DISK, str(exc), "database" if is_url(db) or is_there(db) else "no_database")
+    return Failure(Code.DISK, str(exc), "server" if is_url(db) else "database" if is_there(db) else "no_database")
 
 
 def _show(text: str) -> None:

@@ -65,10 +65,12 @@ class Mailbox:
         """Add an item; block while the queue is full, so that the connection is not read meanwhile.
 
         A full queue discards items of a released connection: their messages were not acknowledged, so the broker sends
-        them again. An item without a client never blocks.
+        them again. An item without a client never blocks, and the answer to a message of ours does not either: paho
+        holds the lock meanwhile that the inbox needs to publish, and then neither would go on. There are at most as
+        many answers as the inbox has published.
         """
         with self._changed:
-            if client is not None:
+            if client is not None and not isinstance(item, Published):
                 self._changed.wait_for(lambda: self._size < MAX_QUEUED_BYTES or client is self._released)
                 if self._size >= MAX_QUEUED_BYTES:
                     return

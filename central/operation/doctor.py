@@ -31,7 +31,7 @@ from central.rights.settings import load_settings as load_retention
 from central.settings import Settings, address_of, load_settings
 from central.store import mails
 from central.store.condition import size_of
-from central.store.engine import Database, StoreError, StoreLocked, writer_lock
+from central.store.engine import Database, StoreError, StoreLocked, is_there, writer_lock
 from central.store.survey import Survey, survey, units_known
 from central.texts import Count, Language, Reason
 from central.web.access import Role
@@ -120,13 +120,15 @@ def _database(settings: Settings, now: datetime) -> Iterator[Step | Survey]:
         yield failed("centre", "no_database", file=address)
         return
     try:
+        if isinstance(address, str) and not is_there(address):
+            yield failed("centre", "no_database", file=address.partition("?")[0])
+            return
         with closing(Database(address, read_only=True)) as database, database.reading() as connection:
             yield passed("centre", "database", file=database.place, size=_Mib(size_of(connection)))
             yield survey(connection, now)
     except StoreError as error:
-        yield failed(
-            "centre", "old_database" if "older version" in str(error) else "bad_database", reason=Reason(error)
-        )
+        unreadable = "bad_database" if isinstance(address, Path) else "bad_server"
+        yield failed("centre", "old_database" if "older version" in str(error) else unreadable, reason=Reason(error))
 
 
 def _receiver(database: Path | str) -> Step:
@@ -163,6 +165,8 @@ def _disk(settings: Settings) -> Iterator[Step]:
 
 
 def _backup(settings: Settings, now: datetime) -> Step:
+    if isinstance(settings.database, str):
+        return passed("centre", "copies_at_server")
     folder = settings.backups
     try:
         newest = next(reversed(copies.in_order(folder, now)), None)

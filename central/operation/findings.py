@@ -47,6 +47,13 @@ FINDINGS: Mapping[str, tuple[Text, Text | None]] = {
             "newest copy."
         ),
     ),
+    "bad_server": (
+        _("the database cannot be read: {reason}"),
+        _(
+            "Check that the server runs, the address, and the role with its password and rights; see docs/centre.md, "
+            "PostgreSQL."
+        ),
+    ),
     "receiver": (_("the receiver runs"), None),
     "receiver_stopped": (_("no receiver runs: gateways wait, and nothing is judged"), _START),
     "receiver_hidden": (_("whether a receiver runs is not known: {reason}"), _("Run this with sudo.")),
@@ -80,6 +87,10 @@ FINDINGS: Mapping[str, tuple[Text, Text | None]] = {
             "sudo hadir-central backup, then systemctl enable --now hadir-central-backup.timer; carry copies to "
             "another place."
         ),
+    ),
+    "copies_at_server": (
+        _("copies of the database are the server's matter (pg_dump, archived log): not looked at here"),
+        None,
     ),
     "copies_hidden": (_("copies in {folder} cannot be listed: {reason}"), _("Run this with sudo.")),
     # broker

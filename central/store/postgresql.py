@@ -302,7 +302,7 @@ _BY_TEXT = (
     (r'role ".*" does not exist', "make it on the server: createuser --pwprompt ROLE"),
     (r"no pg_hba\.conf entry", "pg_hba.conf on the server must let this role in from this machine"),
     (
-        r"connection refused|could not translate|No route|timeout expired|No such file|Connection refused",
+        r"[Cc]onnection refused|could not translate|failed to resolve|No route|timeout expired|No such file",
         "check that the server runs, its name and port, and listen_addresses in postgresql.conf",
     ),
 )

@@ -11,7 +11,9 @@ from structlog.testing import capture_logs
 
 from central.event import MAX_BYTES
 from central.inbox import TOPICS
-from central.inbox.mailbox import MAX_QUEUED_BYTES, Mailbox, Subscribed
+from central.inbox.broker import Broker as Address
+from central.inbox.broker import new_client
+from central.inbox.mailbox import MAX_QUEUED_BYTES, Connected, Mailbox, Published, Subscribed
 from central.report import open_readonly
 from central.wire import (
     MAX_OTHER_PACKET,
@@ -21,7 +23,19 @@ from central.wire import (
     BoundedClient,
     PublishPacket,
 )
-from tests.broker import CONNECT, PUBACK, PUBLISH, SUBACK, SUBSCRIBE, FakeBroker, Packet, connack, eventually
+from tests.broker import (
+    CONNECT,
+    PUBACK,
+    PUBLISH,
+    SUBACK,
+    SUBSCRIBE,
+    WAIT_S,
+    Broker,
+    FakeBroker,
+    Packet,
+    connack,
+    eventually,
+)
 from tests.central.memory import peak_growth
 from tests.central.receiving import BASE, wait_for
 from tests.central.sealing import Source, payload
@@ -245,6 +259,37 @@ def test_while_the_store_is_busy_the_connection_is_not_read() -> None:
     mailbox.release(client)
     thread.join(20)
     assert not thread.is_alive()
+
+
+def test_an_answer_to_a_message_of_ours_passes_a_full_queue(tmp_path: Path) -> None:
+    """The library holds the lock of `publish` while it gives the answer: waiting there, both threads would stop."""
+    mailbox = Mailbox()
+    with Broker(tmp_path) as broker:
+        client = new_client(Address("127.0.0.1", broker.port, tls=False), "centre", mailbox)
+        client.connect("127.0.0.1", broker.port, 30)
+        client.loop_start()
+        try:
+            assert isinstance(next_item(mailbox), Connected)
+            mailbox.put(client, PublishPacket(1, "t", b"x" * MAX_QUEUED_BYTES, 0))
+            first = client.publish("receipt", b"1", qos=1)
+            eventually(first.is_published)
+            publishing = threading.Thread(target=client.publish, args=("receipt", b"2", 1), daemon=True)
+            publishing.start()
+            publishing.join(WAIT_S)
+            assert not publishing.is_alive()
+            assert isinstance(next_item(mailbox), PublishPacket)
+            assert isinstance(next_item(mailbox), Published)
+        finally:
+            mailbox.release(client)
+            client.disconnect()
+            client.loop_stop()
+
+
+def next_item(mailbox: Mailbox) -> Any:
+    """Return the next item of a queue that gets one."""
+    found = mailbox.get(WAIT_S)
+    assert found is not None
+    return found[1]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from central.cli import Code, hint_lines
 from central.operation import broker_check, doctor
 from central.operation.broker_check import certificate_in
 from central.operation.findings import FINDINGS
@@ -31,6 +32,7 @@ from tests.broker import WAIT_S, Broker, eventually, free_port
 from tests.central.sealing import GATEWAY, Source, batch
 from tests.central.test_cli import environment
 from tests.central.test_cli import running as inbox
+from tests.postgres import PASSWORD, Server
 
 TEMPLATES = Path(__file__).parents[3] / "config" / "templates"
 ACL = """\
@@ -256,3 +258,28 @@ def test_every_finding_in_the_way_has_a_remedy() -> None:
     assert len(used) > 40
     assert {code for _, code in used} <= FINDINGS.keys()
     assert [code for kind, code in used if kind != "passed" and FINDINGS[code][1] is None] == []
+
+
+def test_on_a_server_the_advice_is_about_the_server(postgres: Server, tmp_path: Path) -> None:
+    """Files, `restore` and the timer of copies are no help there, neither in the findings nor below an error."""
+    name = postgres.fresh()
+    secret = tmp_path / "database"
+    secret.write_text(PASSWORD)
+    secret.chmod(0o600)
+    url = postgres.url(name, tcp=True)
+    path = settings(tmp_path, "mqtt://127.0.0.1:9", postgresql={"url": url, "password_file": str(secret)})
+    steps = found(path)
+    assert steps["no_database"].values == {"file": url}
+    assert {"receiver_stopped", "copies_at_server"} <= steps.keys()
+    Database(f"{url}?password_file={secret}", create=True).close()
+    assert found(path)["database"].outcome == "passed"
+
+    secret.write_text("wrong")
+    steps = found(path)
+    assert "password authentication failed" in steps["bad_server"].values["reason"]
+    assert "no_copy" not in steps
+    for words in (("status",), ("serial", "list")):
+        code, output = central("-c", path, *words)
+        assert code == Code.DISK
+        assert output.splitlines()[1:] == [f"  {line}" for line in hint_lines("server")]
+    postgres.drop(name)
