@@ -5,7 +5,7 @@ than the time on the wall. The server is one of the tests' own, durable as an of
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,7 +50,7 @@ def _ingest(plan: Plan, server: Server) -> Iterator[Figure]:
         ours.append(_store(server, url, batches, len(bodies)))
         target = server.url(server.fresh())
         Store(target).close()
-        bare.append(_copy(server, url, target, ingest.TOGETHER))
+        bare.append(copy(server, url, target, ingest.TOGETHER))
         file.append(ingest.store(plan.fresh("ingest") / "centre.db", batches, len(bodies)))
     count = len(bodies)
     rate, base, sqlite = (count / min(times) for times in (ours, bare, file))
@@ -100,14 +100,24 @@ def _judge(plan: Plan, server: Server) -> Iterator[Figure]:
 
 def spent(server: Server, work: Callable[[], object]) -> float:
     """Return the processor time of work, in this process and in all of the server's."""
-    begun, before = process_time(), _server_s(server)
+    begun, before = process_time(), server_s(server)
     work()
-    return process_time() - begun + _server_s(server) - before
+    return process_time() - begun + server_s(server) - before
 
 
-def _server_s(server: Server) -> float:
+def server_pid(server: Server) -> int:
+    """Return the process that the others of a server are children of."""
+    return int((server.data / "postmaster.pid").read_text().split()[0])
+
+
+def process_s(pid: int) -> float:
+    """Return the processor time of a process; 0 where it has ended."""
+    return sum(_ticks(pid, 13, 15)) / _TICKS
+
+
+def server_s(server: Server) -> float:
     """Return the processor time of a server's processes, those that have ended included."""
-    pid = int((server.data / "postmaster.pid").read_text().split()[0])
+    pid = server_pid(server)
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return (sum(_ticks(pid, 13, 17)) + sum(sum(_ticks(int(child), 13, 15)) for child in children)) / _TICKS
 
@@ -131,10 +141,13 @@ def _store(server: Server, url: str, batches: list[list[Message]], count: int) -
     return time
 
 
-def _copy(server: Server, source: str, target: str, together: int) -> float:
-    """Copy the rows of a store into the same empty tables, so many events a transaction; nothing is looked at."""
+def copy(server: Server, source: str, target: str, together: int, tables: Sequence[str] = TABLES) -> float:
+    """Copy the rows of a store into the same empty tables, so many events a transaction; nothing is looked at.
+
+    Return the processor time, that of the server included. ``tables`` are those of events and punches, and others.
+    """
     with psycopg.connect(source) as reading:
-        rows = {name: reading.execute(f"SELECT * FROM {name} ORDER BY 1").fetchall() for name in TABLES}  # noqa: S608
+        rows = {name: reading.execute(f"SELECT * FROM {name} ORDER BY 1").fetchall() for name in tables}  # noqa: S608
         rows["punch"].sort(key=lambda row: row[1])  # in the order of their events, to which they refer
         rest: dict[str, list[Any]] = {
             name: reading.execute(f"SELECT * FROM {name}").fetchall()  # noqa: S608
@@ -146,14 +159,14 @@ def _copy(server: Server, source: str, target: str, together: int) -> float:
         writing.commit()
         parts = max(1, len(rows["event"]) // together)
 
-        def copy() -> None:
+        def copy_all() -> None:
             for number in range(parts):
-                for name in TABLES:
+                for name in tables:
                     size = -(-len(rows[name]) // parts)
                     _copy_rows(writing, name, rows[name][number * size : (number + 1) * size])
                 writing.commit()
 
-        return spent(server, copy)
+        return spent(server, copy_all)
 
 
 def _copy_rows(writing: psycopg.Connection[Any], name: str, rows: list[Any]) -> None:

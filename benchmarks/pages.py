@@ -5,6 +5,7 @@ and request the page again and again; the first request, which makes the page, i
 """
 
 import http.client
+import os
 import re
 import socket
 import subprocess
@@ -66,11 +67,11 @@ def run(plan: Plan) -> Iterator[Figure]:
     few, many = FEW, plan.size(MANY)
     with pages_of(folder) as port:
         readers = logged_in(port, max(few, many))
-        page = _get(port, readers[0])
+        page = get(port, readers[0])
         assert page.count(b'<th scope="row">') >= people, "the page shows everybody"
     (folder / "page.html").write_bytes(page)
     with _memory(folder / "page.html") as port:
-        _get(port, readers[0])
+        get(port, readers[0])
         alone = _times(port, readers[:few], REQUESTS)
         alone_many = _times(port, readers[:many], 1)
     with pages_of(folder) as port:
@@ -99,15 +100,18 @@ def _judge(path: Path, people: int) -> None:
 
 
 @contextmanager
-def pages_of(folder: Path) -> Iterator[int]:
-    """Serve the pages; behind a proxy, so that each reader has an address of its own."""
+def pages_of(folder: Path, db: str | None = None, units: Sequence[str] = ("dinas",)) -> Iterator[int]:
+    """Serve the pages of a database, by default ``centre.db`` in the folder, to superiors of these units.
+
+    Behind a proxy, so that each reader has an address of its own.
+    """
     accounts, port = folder / "accounts.yaml", _free_port()
     if not accounts.exists():  # another hash would end the sessions
         hashed = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
-        keys = f"    role: superior\n    units: [dinas]\n    password: {hashed}\n"
+        keys = f"    role: superior\n    units: [{', '.join(units)}]\n    password: {hashed}\n"
         accounts.write_text("accounts:\n" + "".join(f"  chief{number}:\n{keys}" for number in range(MANY)))
         accounts.chmod(0o600)
-    options = ("--db", folder / "centre.db", "--accounts", accounts, "--listen", f"127.0.0.1:{port}")
+    options = ("--db", db or folder / "centre.db", "--accounts", accounts, "--listen", f"127.0.0.1:{port}")
     command = [sys.executable, "-m", "central.cli", "serve", *map(str, options), "--public-url", PUBLIC]
     with running(command, port):
         yield port
@@ -121,16 +125,19 @@ def _memory(page: Path) -> Iterator[int]:
 
 
 @contextmanager
-def running(command: Sequence[str], port: int | None) -> Iterator[None]:
-    """Run a program for the length of a block, which begins when it listens at ``port``."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def running(
+    command: Sequence[str], port: int | None, log: Path = Path(os.devnull)
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program for the length of a block, which begins when it listens at ``port``; ``log``: what it writes."""
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=file)
     try:
         until = time.monotonic() + 60
         while port is not None and socket.socket().connect_ex(("127.0.0.1", port)):
             if process.poll() is not None or time.monotonic() > until:
                 raise RuntimeError(f"{' '.join(command[:4])} does not listen")
             time.sleep(0.1)
-        yield
+        yield process
     finally:
         process.terminate()
         process.wait(30)
@@ -171,10 +178,11 @@ def _cookies(response: http.client.HTTPResponse) -> str:
     return "; ".join(line.partition(";")[0] for line in response.headers.get_all("set-cookie") or ())
 
 
-def _get(port: int, reader: Reader, connection: http.client.HTTPConnection | None = None) -> bytes:
+def get(port: int, reader: Reader, connection: http.client.HTTPConnection | None = None, *, path: str = PATH) -> bytes:
+    """Return a page; each request has a connection of its own where none is given."""
     connection = connection or http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     headers = {"X-Forwarded-For": reader.address, "Host": "presensi.example", "Cookie": reader.cookies}
-    connection.request("GET", PATH, headers=headers)
+    connection.request("GET", path, headers=headers)
     answer = connection.getresponse()
     body = answer.read()
     assert answer.status == 200, answer.status
@@ -191,7 +199,7 @@ def _times(port: int, readers: Sequence[Reader], requests: int) -> list[float]:
         found = []
         for _ in range(requests):
             begun = time.perf_counter()
-            _get(port, reader, connection)
+            get(port, reader, connection)
             found.append(time.perf_counter() - begun)
         connection.close()
         return found

@@ -38,7 +38,7 @@ from central.timesheet.facts import WIDE, Facts, Judgement, extent_of, judge_now
 from central.timesheet.model import ENGINE
 from central.timesheet.outcome import Outcome
 from central.timesheet.stored import differences
-from central.timesheet.wanted import SPAN_DAYS, Wanted, add_dates, alike, dates_of, expand, touched
+from central.timesheet.wanted import SPAN_DAYS, Wanted, add_dates, alike, dates_of, expand_all, touched
 
 MARKS = 2_000
 """Marks of a batch, at most."""
@@ -217,14 +217,15 @@ class Recompute:
         """Judge what marks name, but those of people whom another process judges; they wait on."""
         now = self._now()
         done = _Batch()
-        simple, readings = [], []
+        simple, readings, shared = [], [], []
         for mark in taken:
             if mark.subject.startswith("person:"):
                 simple.append(mark)
             elif read_of(mark.subject) is not None:
                 readings.append(mark)
             else:
-                expand(connection, mark)
+                shared.append(mark)
+        expand_all(connection, shared)
         wanted = Wanted()
         read = _read(connection, readings)
         people = {mark.subject.removeprefix("person:") for mark in simple}

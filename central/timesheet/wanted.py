@@ -1,7 +1,7 @@
 """From marks to the dates of people that are to be judged: whom a mark of a shared subject concerns, and since when."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
@@ -94,22 +94,32 @@ def expand(connection: Connection, mark: Marked) -> None:
         for place in _with_sites(connection, key):
             marks.spread_awaited(connection, mark, place)
     elif kind in ("terminal", "site"):
+        _expand_place(connection, mark, mark.subject)
+
+
+def expand_all(connection: Connection, shared: Iterable[Marked]) -> None:
+    """Replace marks of shared subjects; those of PINs that a file of enrolments made are looked up together."""
+    alike: dict[Marked, list[tuple[str, str]]] = {}
+    for mark in shared:
         place, _, pin = mark.subject.partition(" ")
-        if pin:
-            _expand_pin(connection, mark, place, pin)
+        if pin and place.startswith(("terminal:", "site:")):
+            alike.setdefault(mark._replace(id=0, subject=""), []).append((place, pin))
         else:
-            _expand_place(connection, mark, place)
+            expand(connection, mark)
+    for mark, places in alike.items():
+        _expand_pins(connection, mark, places)
 
 
-def _expand_pin(connection: Connection, mark: Marked, place: str, pin: str) -> None:
-    """Let every punch of a PIN at a place be attributed again."""
-    marks.spread(connection, mark, _sites_with(connection, place, pin), "enrolments")
-    kind, _, key = place.partition(":")
-    first, last = mark.first, mark.last
+def _expand_pins(connection: Connection, mark: Marked, places: Collection[tuple[str, str]]) -> None:
+    """Let every punch of PINs, each at a place, be attributed again; ``mark`` has their dates and their cause."""
+    sites = recorded.sites_of(connection)
+    keys = {key for place, pin in places for key in _keys_of(place, pin, sites)}
+    marks.spread(connection, mark, sorted(keys), "enrolments")
+    wanted = set(places)
     found = [
         _mark_of_use(use)
-        for use in recorded.uses(connection, [pin], first, last)
-        if key == (use.serial if kind == "terminal" else use.site)
+        for use in recorded.uses(connection, sorted({pin for _, pin in places}), mark.first, mark.last)
+        if wanted & {(f"terminal:{use.serial}", use.pin), (f"site:{use.site}", use.pin)}
     ]
     marks.mark(connection, found, json.loads(mark.cause), mark.entered)
 
@@ -120,11 +130,11 @@ def _mark_of_use(use: recorded.Use) -> Mark:
     return Mark(read_key(Reading(use.site, use.serial, use.pin, 0)), on, on)
 
 
-def _sites_with(connection: Connection, place: str, pin: str) -> list[str]:
-    """Return the place of a PIN, and the sites of the terminal, whose enrolment of the PIN the terminal's hides."""
+def _keys_of(place: str, pin: str, sites: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Return a PIN at its place, and at the sites of the terminal, whose enrolment of the PIN the terminal's hides."""
     kind, _, key = place.partition(":")
-    sites = recorded.sites_of(connection).get(key, {}) if kind == "terminal" else {}
-    return [f"{place} {pin}", *(pin_key(pin, None, site) for site in sorted(set(sites.values())))]
+    beside = sites.get(key, {}) if kind == "terminal" else {}
+    return [f"{place} {pin}", *(pin_key(pin, None, site) for site in sorted(set(beside.values())))]
 
 
 def _expand_place(connection: Connection, mark: Marked, place: str) -> None:
