@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine, event
 
 from central.policy.office import OfficePolicies
 from central.store import marks, ownership
@@ -359,3 +360,23 @@ def test_whether_a_date_has_a_punch_does_not_depend_on_what_else_is_judged(centr
     assert alone is not None
     assert alone.inputs == stored.inputs
     assert stored.status == "final"
+
+
+def test_the_pins_of_a_file_of_enrolments_are_looked_up_together(centre: Centre) -> None:
+    """Ten times as many PINs cost as many statements; each punch is attributed again."""
+    counts = []
+    for first, number in ((2000, 4), (3000, 40)):
+        rows = "".join(f"{first + one},3602-bkpsdm,a,2026-01-01\n" for one in range(number))
+        centre.punched(str(first + number - 1), f"2026-08-31 0{first // 1000 + 4}:50:00")
+        centre.at("2026-08-31 09:00")
+        centre.enter("enrolments", f"pin,site,person,from\n{rows}")
+        seen: list[str] = []
+        listener = lambda *arguments: seen.append(arguments[2])  # noqa: E731, B023 - removed below
+        event.listen(Engine, "before_cursor_execute", listener)
+        centre.recompute.finish()
+        event.remove(Engine, "before_cursor_execute", listener)
+        counts.append(len(seen))
+
+    assert counts[1] <= counts[0] * 1.5, counts
+    day = str(centre.day("a", "2026-08-31"))
+    assert all(one["id"] in day for one in centre.source.events), day
