@@ -203,8 +203,8 @@ FINDINGS: Mapping[str, tuple[Text, Text | None]] = {
         _("gateways out of contact since the receiver had no connection to the broker: {names}"),
         _(
             "They have sent nothing since, and verdicts of people at terminals without a log are provisional. A "
-            "gateway that runs ends this within two minutes once its clock is synchronised (`timedatectl` there); one "
-            "that is gone: `hadir-central serial assign`, or a decision `out_of_use`."
+            "gateway that runs ends this within two minutes once its clock is synchronised (`timedatectl` there) and "
+            "its disk has room; one that is gone: `hadir-central serial assign`, or a decision `out_of_use`."
         ),
     ),
     "gone": (

@@ -99,6 +99,7 @@ STATUS = {
     "database_is": _("{kind}, {size}"),
     "standbys": _("standbys: {standbys}"),
     "standby": _("{name}, {age} behind"),
+    "standby_hidden": _("{name}, how far behind is unknown: the database's role needs pg_monitor"),
     "inbox": in_context("status", "inbox"),
     "inbox_connected": _("connected to the broker; lanes held: {held} of {lanes}"),
     "inbox_away": _(

@@ -110,7 +110,7 @@ def _of_database(found: Condition | None, taken: dict[str, int]) -> Iterator[Met
         "standby_lag_seconds",
         "How far a standby is behind.",
         "standby",
-        [] if found is None else [(one.name, one.lag_s) for one in found.standbys],
+        [] if found is None else [(one.name, one.lag_s) for one in found.standbys if one.lag_s is not None],
     )
     yield gauge("lanes", "Lanes of the inbox; 1 without lanes.", lambda one: one.lanes)
     yield gauge("lanes_held", "Lanes that a connected inbox holds.", lambda one: one.lanes_held)

@@ -66,7 +66,10 @@ def _lines(
         "database",
         text("database_is", kind=found.database, size=f"{_number(round(found.database_bytes / 2**20, 1), lang)} MiB"),
     )
-    standbys = [text("standby", name=one.name, age=_age(one.lag_s, lang)) for one in found.standbys]
+    standbys = [
+        text("standby_hidden" if one.lag_s is None else "standby", name=one.name, age=_age(one.lag_s, lang))
+        for one in found.standbys
+    ]
     if standbys:
         yield "database", text("standbys", standbys="; ".join(standbys))
     if found.inbox_connected:

@@ -42,8 +42,8 @@ class Standby:
     """A server that follows the database; PostgreSQL only."""
 
     name: str
-    lag_s: float
-    """How far it is behind; 0 where it has everything."""
+    lag_s: float | None
+    """How far it is behind; 0 where it has everything, None where the role may not see it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,16 +279,17 @@ def size_of(connection: Connection) -> int:
 
 
 def _standbys(connection: Connection) -> tuple[Standby, ...]:
-    """Return the servers that follow this one; a role without pg_monitor sees their names only, and no lag."""
+    """Return the servers that follow this one; to a role without pg_monitor their state and lag are null."""
     if connection.dialect.name == "sqlite":
         return ()
     rows = connection.execute(
         text(
-            "SELECT application_name, coalesce(extract(epoch FROM replay_lag), 0) FROM pg_stat_replication "
-            "WHERE state IS NULL OR state = 'streaming' ORDER BY 1 LIMIT 20"
+            "SELECT application_name, "
+            "CASE WHEN state = 'streaming' THEN coalesce(extract(epoch FROM replay_lag), 0) END "
+            "FROM pg_stat_replication WHERE state IS NULL OR state = 'streaming' ORDER BY 1 LIMIT 20"
         )
     )
-    return tuple(Standby(str(name), float(lag)) for name, lag in rows)
+    return tuple(Standby(str(name), None if lag is None else float(lag)) for name, lag in rows)
 
 
 def _age_s(moment: str | None, now: datetime) -> float | None:
