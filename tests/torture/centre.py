@@ -114,10 +114,14 @@ class Program:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
-    def stop(self) -> None:
-        """End it in good order."""
+    def terminate(self) -> None:
+        """Let it end in good order, which :meth:`check_end` waits for."""
         assert self._process is not None
         self._process.terminate()
+
+    def check_end(self) -> None:
+        """Assert that it ends with exit code 0."""
+        assert self._process is not None
         code = self._process.wait(WAIT_S)
         self._process = None
         assert code == 0, f"{self.name} did not end well: {code}; see {self.log}"
@@ -191,8 +195,10 @@ class Servers:
         self.lines.append(self._stack.enter_context(Line(self.primary.port)))
         return self.lines[-1]
 
-    def promote(self, gap_s: float) -> None:
-        """Let the primary die and the standby take over; after ``gap_s`` there is a new standby."""
+    def promote(self, hang_s: float, gap_s: float) -> None:
+        """Let the primary hang, then die, and the standby take over; after ``gap_s`` there is a new standby."""
+        self.primary.freeze()
+        time.sleep(hang_s)
         self.primary.kill()
         self.standby.run("SELECT pg_promote()")
         self.primary = self.standby
@@ -257,7 +263,9 @@ class Torture:
             check_forward(receipts.stated)
             verdicts = self._compare()
             for program in self._programs:
-                program.stop()
+                program.terminate()
+            for program in self._programs:
+                program.check_end()
         records = sum(terminal.count for terminal in self._terminals)
         return Outcome(self._seed, self._did, records, events, verdicts, time.monotonic() - begun)
 
@@ -412,12 +420,15 @@ class Torture:
             _wait(chance, 0.5, 6.0)
             server.thaw()
 
+        def promote(chance: random.Random) -> None:
+            servers.promote(chance.choice((0.0, 0.0, 3.0)), chance.uniform(0.0, 2.0))
+
         return (
             ("primary killed", lambda chance: kill(chance, servers.primary)),
             ("primary frozen", lambda chance: freeze(chance, servers.primary)),
             ("standby killed", lambda chance: kill(chance, servers.standby)),
             ("standby frozen", lambda chance: freeze(chance, servers.standby)),
-            ("standby promoted", lambda chance: servers.promote(chance.uniform(0.0, 2.0))),
+            ("standby promoted", promote),
         )
 
     def _of_network(self) -> Faults:
