@@ -82,7 +82,9 @@ def add(connection: Connection, mails: Iterable[New], made: str) -> int:
     added = 0
     for mail in mails:
         values = {**mail._asdict(), "made": made, "attempts": 0, "next_at": 0}
-        added += connection.execute(insert_missing(MAIL), values).rowcount
+        # A server returns the new key, for which SQLAlchemy would forget the number of rows.
+        inserted = connection.execute(insert_missing(MAIL), values, execution_options={"preserve_rowcount": True})
+        added += inserted.rowcount
     return added
 
 

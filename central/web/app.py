@@ -421,13 +421,14 @@ class Centre:
         wanted = request.query_params.get("lang"), kept.get(self._names.language)
         language = next((Language(one) for one in wanted if one in set(Language)), Language.INDONESIAN)
         query = {name: value for name, value in request.query_params.items() if name != "lang"}
+        parameters = {name: _without_nul(value) for name, value in request.path_params.items()}
         return Incoming(
             kept.get(self._names.session, ""),
             self._site.address(request.scope),
             language,
             request.url.path,
-            request.path_params,
-            query,
+            parameters,
+            {name: _without_nul(value) for name, value in query.items()},
         )
 
     def _remember(self, request: Request, answer: Response) -> Response:
@@ -526,6 +527,11 @@ class _Part:
         shown, age = found
         self._follower.units = shown.units
         return json.dumps(f"{age}{shown.live}")
+
+
+def _without_nul(value: str) -> str:
+    """Return a value of an address with which a database can be searched: PostgreSQL's text has no room for NUL."""
+    return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def _file(sent: Sent) -> Response:

@@ -22,6 +22,8 @@ from central.store.closings import StoredAdjustment
 from central.timesheet.affected import Mark
 from tests.central.store.office import POLICIES, Centre
 
+BOTH_STORES = True
+
 SEPTEMBER, OCTOBER = date(2026, 9, 15), date(2026, 10, 15)
 
 

@@ -34,6 +34,8 @@ from central.web.accounts import Account
 from tests.authority import Authority, Certificate
 from tests.central.store.office import POLICIES, Centre
 
+BOTH_STORES = True
+
 PASSWORD = "a sentence for the mail server"
 NOW = datetime(2026, 9, 2, 3, tzinfo=UTC)
 HOSTILE = "Dinas\r\nBcc: thief@example.com\r\n\r\n\x1b[2J" + "x" * 10_000
@@ -201,6 +203,7 @@ def test_what_goes_wrong_with_a_mail_costs_that_mail(
     assert failures["cuts"] == "the server does not answer, or has closed the connection"
 
 
+@pytest.mark.file_only  # of the mail server alone
 @pytest.mark.parametrize("limit", [{"timeout_s": 1.0}, {"deadline_s": 1.0}], ids=str)
 def test_a_server_that_hangs_is_cut_off(
     centre: Centre, office: Office, port: int, authority: Authority, limit: dict[str, float]
@@ -212,6 +215,7 @@ def test_a_server_that_hangs_is_cut_off(
     assert office.taken == []
 
 
+@pytest.mark.file_only  # as above
 @pytest.mark.parametrize("wrong", ["authority", "name", "expired", "plain", "down", "login"])
 def test_nothing_is_sent_to_a_server_that_is_not_the_right_one(
     centre: Centre, office: Office, port: int, authority: Authority, tmp_path: Path, wrong: str
@@ -400,6 +404,7 @@ def test_a_name_of_a_unit_makes_no_header_and_no_long_line(
     assert "3 gateways are offline." in office.taken[1][1].get_content()
 
 
+@pytest.mark.file_only  # of no database
 def test_of_few_people_no_counts_are_sent() -> None:
     """One absent of one would name the person."""
     day = {"slots": [], "absent": True, "status": "final", "excused": {}}
@@ -413,6 +418,7 @@ def test_of_few_people_no_counts_are_sent() -> None:
 EXAMPLE = Path(__file__).parents[3] / "config" / "mail.example.yaml"
 
 
+@pytest.mark.file_only  # of no database
 @pytest.mark.parametrize(
     ("before", "after", "why"),
     [

@@ -7,7 +7,6 @@ answered, and nothing has been deleted.
 
 import sys
 import threading
-from pathlib import Path
 
 from central.inbox import Broker, Inbox
 from central.results.messages import Message
@@ -32,7 +31,7 @@ class DyingPublisher(Publisher):
         threading.Event().wait()
 
 
-def main(port: int, db: Path, place: str) -> None:
+def main(port: int, db: str, place: str) -> None:
     """Receive until killed."""
     store = Store(db)
     inbox = Inbox(Broker("127.0.0.1", port, tls=False), store)
@@ -52,4 +51,4 @@ def main(port: int, db: Path, place: str) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+    main(int(sys.argv[1]), sys.argv[2], sys.argv[3])

@@ -33,7 +33,9 @@ from tests import contract
 from tests.broker import WAIT_S, Subscriber, eventually
 from tests.broker import Broker as Mosquitto
 from tests.central.store.office import POLICIES, Centre
+from tests.central.stores import address
 
+BOTH_STORES = True
 CRASH = [sys.executable, str(Path(__file__).parent / "crash_results.py")]
 
 
@@ -238,6 +240,7 @@ def test_judging_again_without_a_difference_publishes_nothing(centre: Centre) ->
     assert numbers(centre) == (0, 0)
 
 
+@pytest.mark.file_only  # 20 histories; two kills of a process follow, on both databases
 @pytest.mark.parametrize("seed", range(20))
 def test_a_kill_at_any_point_loses_nothing(centre: Centre, seed: int) -> None:
     """In whatever order the broker answers, and wherever the program ends: everything arrives, and nothing is left."""
@@ -268,7 +271,7 @@ def test_an_inbox_that_is_killed_publishes_again(centre: Centre, tmp_path: Path,
     """SIGKILL after the message has left, and after the broker's answer, before anything of it is deleted."""
     expected = revisions(centre)
     with Mosquitto(tmp_path) as broker, Subscriber(broker.port, "hadir/result/#") as subscriber:
-        command = [*CRASH, str(broker.port), str(centre.database.address), place]
+        command = [*CRASH, str(broker.port), address(tmp_path / "centre.db"), place]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             try:

@@ -15,6 +15,8 @@ from tests.central.store.office import Centre
 from tests.central.store.test_offline import OUT, known_then, state
 from tests.central.timesheet.test_recompute_doubts import DAY, clock, doubts, utc_text
 
+BOTH_STORES = True
+
 
 @pytest.fixture
 def centre(tmp_path: Path) -> Iterator[Centre]:

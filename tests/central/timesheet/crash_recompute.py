@@ -13,7 +13,7 @@ from central.store.engine import Database
 from central.timesheet.recompute import Recompute
 
 
-def main(path: str, policies: str, now: str, last: str) -> None:
+def main(database_address: str, policies: str, now: str, last: str) -> None:
     """Judge, up to statement number ``last``."""
     seen = 0
 
@@ -24,7 +24,7 @@ def main(path: str, policies: str, now: str, last: str) -> None:
         if seen > int(last):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    database = Database(Path(path))
+    database = Database(database_address)
     moment = datetime.fromisoformat(now)
     Recompute(database, OfficePolicies(Path(policies)), now=lambda: moment, person_days=8).run()
 

@@ -34,7 +34,9 @@ from central.timesheet.stored import load_day
 from central.timesheet.totals import Totals, total
 from central.timesheet.worker import Worker
 from tests.central.store.office import POLICIES, Centre, slots
+from tests.central.stores import address
 
+BOTH_STORES = True
 ROOT = Path(__file__).parents[3]
 
 
@@ -45,6 +47,15 @@ def centre(tmp_path: Path) -> Iterator[Centre]:
     found.enter_office()
     yield found
     found.close()
+
+
+def beside(centre: Centre) -> Centre:
+    """Return another centre with the same office."""
+    folder = centre.folder / "other"
+    folder.mkdir()
+    other = Centre(folder, centre.now)
+    other.enter_office()
+    return other
 
 
 def test_a_day_is_open_then_final_without_a_new_fact(centre: Centre) -> None:
@@ -288,17 +299,15 @@ def test_judging_twice_writes_nothing(centre: Centre) -> None:
 
 def test_a_kill_anywhere_loses_nothing_and_repeats_nothing(centre: Centre) -> None:
     """A process dies before one statement after another; in the end each day has one revision, as undisturbed."""
-    for pin in ("1001", "1002", "9"):
-        for number in range(1, 5):
-            centre.punched(pin, f"2026-09-0{number} 07:2{number}:00", f"2026-09-0{number} 16:00:00")
-    centre.now = datetime(2026, 9, 5, 1, tzinfo=UTC)
-    undisturbed = centre.folder / "undisturbed"
-    undisturbed.mkdir()
-    (undisturbed / "centre.db").write_bytes(_snapshot(centre))
-    other = Centre(undisturbed, centre.now)
+    other = beside(centre)
+    for one in (centre, other):
+        for pin in ("1001", "1002", "9"):
+            for number in range(1, 5):
+                one.punched(pin, f"2026-09-0{number} 07:2{number}:00", f"2026-09-0{number} 16:00:00")
+        one.now = datetime(2026, 9, 5, 1, tzinfo=UTC)
     other.recompute.run()
     program = [sys.executable, "-m", "tests.central.timesheet.crash_recompute"]
-    arguments = [str(centre.database.address), str(POLICIES), centre.now.isoformat()]
+    arguments = [address(centre.folder / "centre.db"), str(POLICIES), centre.now.isoformat()]
 
     died, statements = 0, 3
     while subprocess.run([*program, *arguments, str(statements)], check=False, cwd=ROOT).returncode == -signal.SIGKILL:
@@ -312,24 +321,14 @@ def test_a_kill_anywhere_loses_nothing_and_repeats_nothing(centre: Centre) -> No
         assert marks.numbers(connection) == (0, 0)
 
 
-def _snapshot(centre: Centre) -> bytes:
-    """Return the database as one file."""
-    copy = centre.folder / "copy.db"
-    with closing(sqlite3.connect(centre.database.address)) as connection:
-        connection.execute("VACUUM INTO ?", (str(copy),))
-    return copy.read_bytes()
-
-
 def test_days_are_the_same_however_batches_are_cut(centre: Centre) -> None:
     """One mark at a time, or all at once: equal digests."""
-    for number in range(1, 5):
-        centre.punched("1001", f"2026-09-0{number} 07:2{number}:00", f"2026-09-0{number} 16:00:00")
-    centre.enter("rosters", "person,2026-09-02,2026-09-03\na,office,off\n")
-    centre.now = datetime(2026, 9, 5, 1, tzinfo=UTC)
-    other = centre.folder / "other"
-    other.mkdir()
-    (other / "centre.db").write_bytes(_snapshot(centre))
-    single = Centre(other, centre.now)
+    single = beside(centre)
+    for one in (centre, single):
+        for number in range(1, 5):
+            one.punched("1001", f"2026-09-0{number} 07:2{number}:00", f"2026-09-0{number} 16:00:00")
+        one.enter("rosters", "person,2026-09-02,2026-09-03\na,office,off\n")
+        one.now = datetime(2026, 9, 5, 1, tzinfo=UTC)
 
     centre.recompute.run()
     single.worker(person_days=1).run()
@@ -518,6 +517,7 @@ def test_an_outcome_that_is_not_its_verdict_is_found_and_made_anew(
     assert wrong_outcomes(centre) == 0
 
 
+@pytest.mark.file_only  # such a file is made by SQLite
 def test_verdicts_of_an_older_file_get_their_outcomes(
     centre: Centre, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -619,6 +619,7 @@ FACT = st.one_of(
 )
 
 
+@pytest.mark.file_only  # histories of chance on both databases: test_postgresql.py
 @settings(max_examples=8, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(facts=st.lists(FACT, max_size=12, unique_by=lambda fact: fact[:3]), seed=st.integers(0, 1000))
 def test_any_history_gives_the_digests_of_its_facts(
