@@ -37,6 +37,13 @@ def program(name: str) -> str:
     return path
 
 
+def waits(url: str) -> bool:
+    """Return whether any transaction of a database waits for a lock."""
+    with psycopg.connect(url) as connection:
+        [count] = connection.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone() or (0,)
+        return bool(count)
+
+
 def _unprivileged() -> pwd.struct_passwd:
     """Return the user that runs the server: PostgreSQL refuses root."""
     if os.geteuid():

@@ -299,6 +299,15 @@ class Database:
         """Close the database; transactions that are open stay so until they end."""
         self._engine.dispose()
 
+    def refused(self, error: StoreError) -> bool:
+        """Return whether the database works, and refused what was to be stored."""
+        cause = error.__cause__
+        return (
+            isinstance(cause, Exception)
+            and self.place.explained(cause) is not None
+            and not self.place.is_its_own(cause)
+        )
+
     def truncate_log(self) -> None:
         """Leave no older content in the log of changes, as far as no reader needs it and the database is a file."""
         self.place.truncate_log()

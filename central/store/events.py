@@ -136,12 +136,11 @@ class Store:
         """
         with paused_collector():
             items, rejected = _read(messages)
-            moment = Moment(self._now(), self._monotonic_s(), self._lane)
-            self._make_months(moment.now.date())
+            self._make_months(self._now().date())
             try:
-                lines, outcome = self._commit_surely(items, rejected, moment, self._store)
+                lines, outcome = self._commit_surely(items, rejected, self._store)
             except _Defect:
-                lines, outcome = self._commit_surely(items, rejected, moment, self._store_parts)
+                lines, outcome = self._commit_surely(items, rejected, self._store_parts)
         remarks.write(lines)
         return IngestResult(outcome.stored, outcome.repeated, len(rejected) + len(outcome.rejected))
 
@@ -190,22 +189,24 @@ class Store:
                 log.info("months_made", months=made)
 
     def _commit_surely(
-        self, items: Sequence[Item], rejected: Sequence[tuple[str, Rejected]], moment: Moment, store: _Storing
+        self, items: Sequence[Item], rejected: Sequence[tuple[str, Rejected]], store: _Storing
     ) -> tuple[list[Remark], Outcome]:
         """Store as :meth:`_commit`; where the server ends one of several transactions that wait crosswise, again."""
         for _ in range(DEADLOCKS):
             try:
-                return self._commit(items, rejected, moment, store)
+                return self._commit(items, rejected, store)
             except StoreError as error:
                 if not is_deadlock(error):
                     raise
-        return self._commit(items, rejected, moment, store)
+        return self._commit(items, rejected, store)
 
     def _commit(
-        self, items: Sequence[Item], rejected: Sequence[tuple[str, Rejected]], moment: Moment, store: _Storing
+        self, items: Sequence[Item], rejected: Sequence[tuple[str, Rejected]], store: _Storing
     ) -> tuple[list[Remark], Outcome]:
         """Store items and rejected messages in one transaction; return the lines of the log and what became of them."""
         with self.database.writing(alone=False) as connection:
+            # Not before the wait for a writer: what that one stores was stored without these.
+            moment = Moment(self._now(), self._monotonic_s(), self._lane)
             outcome = store(connection, items, moment)
             lines = self._rejections.write(connection, [*rejected, *outcome.rejected], moment.received)
             self._receipts.update(connection, outcome, moment.monotonic_s)

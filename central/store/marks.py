@@ -5,7 +5,7 @@ and repeats none. On a server any number of processes take marks: each locks tho
 it judges, until its transaction ends, and leaves out what another one has locked.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any, ClassVar, NamedTuple
 
@@ -278,9 +278,9 @@ def waiting(connection: Connection, limit: int, *, lock: bool = False) -> list[M
     return found
 
 
-def lock_again(connection: Connection, number: int) -> list[Marked]:
-    """Lock a mark, where it still waits and no other transaction has locked it."""
-    return _waiting(connection, 1, AFFECTED.c.id == number, lock=True)
+def lock_again(connection: Connection, numbers: Collection[int]) -> list[Marked]:
+    """Lock marks, where they still wait and no other transaction has locked them."""
+    return _waiting(connection, len(numbers), listed(AFFECTED.c.id, numbers), lock=True)
 
 
 def _waiting(connection: Connection, limit: int, of: ColumnElement[bool], *, lock: bool) -> list[Marked]:

@@ -90,10 +90,13 @@ def claim(connection: Connection, made: Sequence[tuple[str, int, int]]) -> list[
 
 
 def settle(connection: Connection, identities: Iterable[str]) -> list[Recounted]:
-    """Let those claims of punches count whose gateways own their serials; return what counts anew."""
+    """Let those claims of punches count whose gateways own their serials; return what counts anew.
+
+    On a server the punches are locked first, so that claims of other gateways, stored at the same moment, are seen.
+    """
     changed: list[Recounted] = []
     for part in chunks(identities):
-        stored = {row.id: row for row in connection.execute(_PUNCHES, {"ids": part})}
+        stored = {row.id: row for row in connection.execute(_LOCKED, {"ids": part})}
         for identity, key in _counting(connection, part).items():
             before = stored[identity]
             if before.event == key:
@@ -197,6 +200,7 @@ def serials(connection: Connection) -> list[Serial]:
 _PUNCHES = select(punches.c.id, punches.c.event, *(punches.c[name] for name in Punch._fields)).where(
     punches.c.id.in_(bindparam("ids", expanding=True))
 )
+_LOCKED = _PUNCHES.order_by(punches.c.id).with_for_update(key_share=True)
 _CLAIMS = (
     select(claims.c.punch, gateways.c.name, claims.c.event)
     .join(gateways, gateways.c.id == claims.c.gateway)

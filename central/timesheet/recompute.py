@@ -28,6 +28,7 @@ from central.registers.statements import pin_key
 from central.store import contact, marks, offline, outcome_proof, recorded, results, retention, tails
 from central.store.engine import Database, StoreConflict, StoreError, encode, utc
 from central.store.marks import Marked
+from central.store.portable import is_postgresql
 from central.store.recorded import Unattributed
 from central.store.registers import Registers
 from central.store.results import Last, Revision
@@ -164,26 +165,28 @@ class Recompute:
         with paused_collector():
             return self._try(self._take)
 
-    def _try(self, take: Callable[[Connection], list[Marked]]) -> int:
+    def _try(self, take: Callable[[Connection], list[Marked]], *, alone: bool = False) -> int:
         """Judge what marks name that ``take`` locks; return how many were handled."""
         taken: list[Marked] = []
         done = _Batch()
         try:
             try:
-                with self._database.writing(alone=False, moment=True) as connection:
+                with self._database.writing(alone=alone, moment=not alone) as connection:
                     taken = take(connection)
-                    done = self._handle(connection, taken)
+                    done = self._handle(connection, taken, alone=alone or not is_postgresql(connection))
             except StoreConflict:
+                if alone:
+                    raise
                 with self._database.writing() as connection:
                     taken = take(connection)
-                    done = self._handle(connection, taken)
-        except StoreError:
-            raise
+                    done = self._handle(connection, taken, alone=True)
         except Exception as exc:
-            if not taken:
+            if not taken or (isinstance(exc, StoreError) and not self._database.refused(exc)):
                 raise
             self._one_by_one(taken, exc)  # one mark costs itself
             return len(taken)
+        if done.left:
+            done.marks += self._try(partial(marks.lock_again, numbers=done.left), alone=True)
         self.judged += done.judged
         self.written += len(done.revisions)
         return done.marks
@@ -202,19 +205,25 @@ class Recompute:
         """Handle marks alone, and set aside those that cannot be handled."""
         if len(taken) > 1:
             for mark in taken:
-                self._try(partial(marks.lock_again, number=mark.id))
+                self._try(partial(marks.lock_again, numbers=[mark.id]))
         else:
             self._set_aside(taken[0], exc)
 
     def _set_aside(self, mark: Marked, exc: Exception) -> None:
+        if isinstance(exc, StoreError) and isinstance(exc.__cause__, Exception):
+            exc = exc.__cause__
         frame = traceback.extract_tb(exc.__traceback__)[-1]
         place = f"{type(exc).__name__} in {Path(frame.filename).name}:{frame.lineno}"
         with self._database.writing() as connection:
             marks.set_aside(connection, mark.id, place)
         log.error("judging_failed", mark=mark.id, first=mark.first.isoformat(), failure=place)
 
-    def _handle(self, connection: Connection, taken: list[Marked]) -> "_Batch":
-        """Judge what marks name, but those of people whom another process judges; they wait on."""
+    def _handle(self, connection: Connection, taken: list[Marked], *, alone: bool) -> "_Batch":
+        """Judge what marks name, but those of people whom another process judges; they wait on.
+
+        So do those of awaited days, unless the transaction is ``alone``: a batch beside it may have judged such a day
+        without what has come, and which days await that is known only once that batch is committed.
+        """
         now = self._now()
         done = _Batch()
         simple, readings, shared = [], [], []
@@ -223,6 +232,8 @@ class Recompute:
                 simple.append(mark)
             elif read_of(mark.subject) is not None:
                 readings.append(mark)
+            elif mark.subject.startswith("awaited:") and not alone:
+                done.left.append(mark.id)
             else:
                 shared.append(mark)
         expand_all(connection, shared)
@@ -234,6 +245,7 @@ class Recompute:
         simple = [mark for mark in simple if mark.subject.removeprefix("person:") in free]
         left = {mark.id for mark in taken if mark.subject.startswith("person:")} - {mark.id for mark in simple}
         left |= {one.mark.id for one in read if one.person is not None and one.person not in free}
+        left.update(done.left)
         self._attribute(connection, [one for one in read if one.mark.id not in left], wanted, now)
         add_dates(connection, wanted, simple, now.date() + timedelta(days=1))
         wanted.leave_out(retention.settled_until(connection))
@@ -355,6 +367,8 @@ class _Batch:
     revisions: list[Revision] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     """What each of them comes to."""
+    left: list[int] = field(default_factory=list)
+    """Marks (id) that a transaction alone has to handle."""
 
 
 class _Read(NamedTuple):

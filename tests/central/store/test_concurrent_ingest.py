@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from threading import Thread
 from typing import Any
 
-import psycopg
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select, update
 
 from central.event import Rejected
 from central.store import Message, Store
@@ -16,11 +15,13 @@ from central.store import events as event_store
 from central.store.batch import Batch, Outcome
 from central.store.engine import Database
 from central.store.events import _read
+from central.store.ownership import assign, claim
 from central.store.rejections import Rejections
 from central.store.streams import Moment
 from central.store.tables import claims, events, ownership, punches, rejected
 from tests.broker import WAIT_S, eventually
 from tests.central.sealing import Source, batch
+from tests.postgres import waits
 
 NOW = datetime(2026, 9, 20, tzinfo=UTC)
 OTHER = "3602-bkpsdm/gw-02"
@@ -46,13 +47,6 @@ def in_thread(work: Callable[[], object]) -> tuple[Thread, list[object]]:
     thread = Thread(target=lambda: found.append(work()), daemon=True)
     thread.start()
     return thread, found
-
-
-def waits(url: str) -> bool:
-    """Return whether any transaction waits for a lock."""
-    with psycopg.connect(url) as connection:
-        [count] = connection.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone() or (0,)
-        return bool(count)
 
 
 def test_batches_of_different_gateways_do_not_wait_and_those_of_one_follow_each_other(
@@ -105,6 +99,55 @@ def test_one_punch_that_two_gateways_send_at_the_same_moment_is_stored_once_and_
         assert connection.execute(select(ownership.c.gateway)).scalars().all() == [one.gateway]
         counting = select(events.c.stream).join(punches, punches.c.event == events.c.key).distinct()
         assert len(connection.execute(counting).all()) == 1
+
+
+def test_which_gateway_counts_does_not_depend_on_who_of_two_claims_a_punch_first(
+    database: Database, database_url: str
+) -> None:
+    """A third one's punch, which two later owners of the terminal send at the same moment."""
+    name = "3602-bkpsdm/gw-0{}"
+    sources = [Source(f"{number}b7c5f0e-0d5c-4f5e-8f63-7d8f1c3f2a11", name.format(number)) for number in range(1, 5)]
+    sent = [source.punch(1) for source in sources]
+    with database.writing() as connection:
+        for source, one in zip(sources, sent, strict=True):
+            stored(connection, source, one)
+        for source, day in ((sources[2], "2026-01-01"), (sources[3], "2026-02-01")):
+            assign(connection, "CEXA193960001", source.gateway, day, "A", "1", "2026-09-20T00:00:00.000Z")
+        claimed = [tuple(row) for row in connection.execute(select(claims).order_by(claims.c.event))]
+        # As before the two last ones have come; the server lets both see that only between two of their statements.
+        connection.execute(delete(claims).where(claims.c.event.in_([event for *_, event in claimed[2:]])))
+        connection.execute(update(punches).values(event=claimed[0][2]))
+
+    def former() -> object:
+        with database.writing(alone=False) as connection:
+            return claim(connection, claimed[2:3])
+
+    with database.writing(alone=False) as connection:
+        assert len(claim(connection, claimed[3:])) == 1
+        thread, found = in_thread(former)
+        eventually(lambda: waits(database_url), what="the claim of the former owner to wait")
+    thread.join(WAIT_S)
+    assert found == [[]]
+    with database.reading() as connection:
+        assert connection.execute(select(punches.c.event)).scalars().all() == [claimed[3][2]]
+
+
+def test_events_are_received_when_no_other_writer_is_waited_for_any_more(database: Database, database_url: str) -> None:
+    """What that writer has stored was stored without them, and its moment must not lie behind theirs."""
+    clock = [NOW]
+    source = Source()
+    with closing(Store(database_url, now=lambda: clock[0])) as store:
+        store.ingest([Message(f"{source.gateway}/batch", batch(source.punch(1)))])
+        with database.writing():
+            work = [Message(f"{source.gateway}/batch", batch(source.punch(2)))]
+            thread, found = in_thread(lambda: store.ingest(work))
+            eventually(lambda: waits(database_url), what="the batch to wait")
+            clock[0] += timedelta(seconds=30)
+        thread.join(WAIT_S)
+    assert len(found) == 1
+    with database.reading() as connection:
+        received = connection.execute(select(events.c.received).order_by(events.c.key)).scalars().all()
+    assert received == ["2026-09-20T00:00:00.000Z", "2026-09-20T00:00:30.000Z"]
 
 
 def test_one_message_that_two_processes_reject_at_the_same_moment_is_kept_once_and_counted_twice(

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,17 +13,17 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 
 from central.policy.office import OfficePolicies
 from central.store import marks, outbox, recorded, results
 from central.store.engine import Database
 from central.timesheet.affected import Mark
 from central.timesheet.recompute import Recompute
-from tests.broker import WAIT_S
+from tests.broker import WAIT_S, eventually
 from tests.central.store.office import POLICIES, Centre
 from tests.central.stores import STORES, address
-from tests.postgres import Server
+from tests.postgres import Server, waits
 
 PEOPLE = [f"p{number:02d}" for number in range(15)]
 FIRST = date(2026, 8, 31)
@@ -190,6 +191,51 @@ def test_what_another_process_judges_is_left_to_it(tmp_path: Path, postgres: Ser
             assert (first.subject, marks.lock_people(connection, ["p02"])) == ("person:p01", {"p02"})
             assert centre.recompute.batch() == 0, "p01's mark and p02 are taken"
         assert centre.recompute.batch() == 3
+        centre.close()
+
+
+def test_a_day_that_is_judged_beside_what_it_awaits_is_judged_again(tmp_path: Path, postgres: Server) -> None:
+    """One process judges it without what another transaction stores then; a second one takes the mark of that."""
+    with STORES.on(postgres):
+        centre = Centre(tmp_path, datetime(2026, 8, 31, 4, tzinfo=UTC))
+        begin(centre)
+        centre.recompute.run()
+        url = address(tmp_path / "centre.db")
+        with centre.database.writing() as connection:
+            connection.execute(delete(marks.AWAITED))
+        with centre.database.writing(alone=False, moment=True) as judging:
+            marks.set_awaited(judging, {("p01", FIRST): True})
+            with centre.database.writing(alone=False) as connection:
+                marks.mark(connection, [Mark("awaited:S1", FIRST, FIRST)], {"kind": "watermark"}, "")
+            other = threading.Thread(target=centre.recompute.batch, daemon=True)
+            other.start()
+            eventually(lambda: waits(url) or not other.is_alive(), what="the second process to wait, or to end")
+        other.join(WAIT_S)
+        with centre.database.reading() as connection:
+            found = [(one.subject, one.first) for one in marks.waiting(connection, 10)]
+        assert found == [("person:p01", FIRST)]
+        centre.close()
+
+
+def test_a_verdict_that_the_server_refuses_costs_itself(tmp_path: Path, postgres: Server) -> None:
+    """The others are stored, and the process goes on."""
+    with STORES.on(postgres):
+        centre = Centre(tmp_path, datetime(2026, 8, 31, 4, tzinfo=UTC))
+        begin(centre)
+        with centre.database.writing() as connection:
+            connection.exec_driver_sql(
+                "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.person = 'p01' THEN "
+                "RAISE EXCEPTION 'out of range' USING ERRCODE = '22003'; END IF; RETURN NEW; END $$"
+            )
+            connection.exec_driver_sql(
+                "CREATE TRIGGER refuse BEFORE INSERT ON result FOR EACH ROW EXECUTE FUNCTION refuse()"
+            )
+        centre.recompute.run()
+        with centre.database.reading() as connection:
+            waiting, failed = marks.numbers(connection)
+        assert (waiting, failed > 0) == (0, True)
+        assert centre.history("p01", FIRST.isoformat()) == []
+        assert centre.history("p02", FIRST.isoformat())
         centre.close()
 
 
