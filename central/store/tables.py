@@ -70,7 +70,7 @@ class EventRow(Row, table=True):
         ),
     )
     key: int | None = Field(default=None, sa_type=KEY, primary_key=True)
-    """Only grows, in the order in which transactions are committed."""
+    """Only grows; in the order of commits in a file, on a server within a gateway only."""
     stream: int = Field(sa_type=BigInteger, foreign_key="stream.id")
     sequence: int = Field(sa_type=BigInteger)
     id: str
