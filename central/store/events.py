@@ -178,7 +178,7 @@ class Store:
             return
         self._months_made = today
         try:
-            with self.database.writing() as connection:  # alone: a judge with an older view would miss punches that move
+            with self.database.writing() as connection:  # alone: a judge would miss punches that move
                 made = partitions.make(connection, today)
         except partitions.Busy:
             log.warning("months_not_made", reason="other transactions use the table of punches; tried again tomorrow")
