@@ -17,7 +17,7 @@ from tests.central.web.views.verdicts import EIGHT, FOUR, day, late, leaving
 
 CASES = [
     case
-    for file in sorted((Path(__file__).parents[2] / "timesheet").glob("*.cases.yaml"))
+    for file in sorted(Path(__file__).parent.glob("*.cases.yaml"))
     for case in read_cases(file)
     if isinstance(case, Case) and "refused" not in case.expect.value
 ]
