@@ -76,7 +76,7 @@ def show(db: Db, as_json: AsJson = False) -> None:
     print(f"{plan.lanes} lanes, client id {plan.client_id}, root {plan.root}")
     for one in found:
         name = "door" if one["lane"] == DOOR else f"lane {one['lane']}"
-        holder = "held by nobody" if one["worker"] is None else f"worker {one['worker']}"
+        holder = "held by no worker" if one["worker"] is None else f"worker {one['worker']}"
         moving = f", {one['moving']} about to move" if one["moving"] else ""
         print(f"{name:8} {holder:20} {one['sites']} sites{moving}")
 

@@ -43,7 +43,7 @@ class View(NamedTuple):
     held: Mapping[int, int]
     """How many lanes each live worker holds, by its number."""
     free: Sequence[int]
-    """Lanes that are to be held and that nobody holds."""
+    """Lanes that are to be held and that no worker holds."""
 
 
 def new_worker() -> int:

@@ -58,7 +58,7 @@ def in_order(folder: Path, at: datetime) -> list[Path]:
     """Return the complete copies in a folder, the newest last; raises OSError.
 
     The order is that of the times in the copies, whatever their names. A copy of a time after ``at`` was made while the
-    clock was ahead: it is older than all others as far as anybody can say.
+    clock was ahead: it is older than all others as far as is known.
     """
 
     def age(copy: Path) -> tuple[bool, datetime, int, str]:

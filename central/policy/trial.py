@@ -54,7 +54,7 @@ class Part(NamedTuple):
     people: tuple[str, ...]
     """Their keys: no names."""
     dates: tuple[date, date]
-    """The dates asked for."""
+    """The requested dates."""
     now: int
     """A second of UTC."""
     with_days: bool

@@ -110,7 +110,7 @@ def begin_plan(connection: Connection, plan: Plan, owner_of: Callable[[str], int
     connection.execute(insert_missing(PLAN), plan._asdict() | {"id": 1, "changed": utc(now)})
     _open(connection, plan.lanes, now)
     names = {name.partition("/")[0] for name in connection.execute(select(gateways.c.name)).scalars()}
-    connection.execute(delete(SITE))  # owners of a plan before, which nobody is any more
+    connection.execute(delete(SITE))  # owners of a plan before, who own nothing now
     for site in sorted(names):
         add_site(connection, site, owner_of(site))
     return plan
@@ -156,7 +156,7 @@ def check(connection: Connection, fence: Fence) -> None:
 
 
 def close_lane(connection: Connection, lane: int) -> None:
-    """Let a lane that is one too many be held by nobody any more."""
+    """Let a lane that is one too many be held no more."""
     most = select(PLAN.c.lanes).scalar_subquery()
     connection.execute(update(LANE).where(LANE.c.number == lane, LANE.c.number > most).values(open=False))
 

@@ -25,7 +25,7 @@ def demo_folder() -> Iterator[Path]:
         draft = folder / f"{LOCK}.new"
         with draft.open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            draft.rename(folder / LOCK)  # nobody finds it unlocked
+            draft.rename(folder / LOCK)  # no process finds it unlocked
             before, tempfile.tempdir = tempfile.tempdir, name
             try:
                 yield folder

@@ -511,7 +511,7 @@ def expected_of(terminals: Iterable[SimulatedTerminal | SimulatedAnviz]) -> set[
         seen: Counter[tuple[str, datetime]] = Counter()
         for record in terminal.records():
             assert isinstance(record, RawPunch)
-            person = record.pin or terminal.users[record.uid or 0]  # a log of 8 bytes each tells of numbers only
+            person = record.pin or terminal.users[record.uid or 0]  # a log of 8 bytes has numbers only
             seen[person, record.local_time] += 1
             expected.add(punch_id(terminal.serial, person, record.local_time, seen[person, record.local_time]))
     return expected

@@ -46,7 +46,7 @@ def test_an_owner_hands_over_only_what_it_has_read() -> None:
 
 
 def test_a_lane_that_is_one_too_many_ends_when_nothing_is_left() -> None:
-    """Its session would keep messages that nobody takes."""
+    """Its session would keep messages that no worker takes."""
     assert not retired(3, 2, {"a": Site(3)})
     assert not retired(3, 2, {"a": Site(1, {3: True})})
     assert retired(3, 2, {"a": Site(1, {1: True})})

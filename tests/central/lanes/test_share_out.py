@@ -5,7 +5,7 @@ from central.lanes.share_out import PATIENCE_S, Step, next_step
 
 
 def test_the_worker_with_the_fewest_takes_first() -> None:
-    """Others wait a little; after that anybody takes a lane, for it must not stay free."""
+    """Others wait a little; after that any worker takes a lane, for it must not stay free."""
     held = {1: 2, 2: 1}
 
     assert next_step(2, held, [4], 0.0) is Step.TAKE
@@ -14,7 +14,7 @@ def test_the_worker_with_the_fewest_takes_first() -> None:
 
 
 def test_a_worker_that_comes_gets_its_part() -> None:
-    """Those that hold the most give, no more at once than it lacks, and nobody while a lane is free."""
+    """Those that hold the most give, no more at once than it lacks, and none while a lane is free."""
     held = {1: 3, 2: 2, 3: 0}
 
     assert [next_step(me, held, [], 0.0) for me in held] == [Step.GIVE, Step.STAY, Step.STAY]

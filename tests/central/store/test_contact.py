@@ -175,7 +175,7 @@ def test_a_connection_that_is_back_within_a_minute_costs_no_revision(centre: Cen
 
 
 def test_a_quiet_evening_becomes_final_without_a_punch(centre: Centre) -> None:
-    """The inbox was restarted, nobody punches any more; what `info` announces and is not held still is a doubt."""
+    """The inbox was restarted, no person punches any more; what `info` announces and is not held still is a doubt."""
     (late,) = centre.punches("1001", f"{DAY} 19:30:00")
     lose(centre, "19:40")
     at(centre, "19:40:10", centre.store.begin_contact)
