@@ -498,7 +498,7 @@ def test_a_probe_says_which_ways_a_terminal_offers(daemon_office: Receiving) -> 
 def test_the_doctor_finds_what_was_set_wrongly_at_a_terminal(daemon_office: Receiving) -> None:
     """Tried with terminals that are: no call, another serial number, only polls, proxy, typed port, A&C."""
     office, port = daemon_office, free_port()
-    faults = {"gate": "mute", "aula": "proxy", "gudang": "typed-port", "pos": None, "lobby": "wrong-serial"}
+    faults = {"gate": None, "aula": "proxy", "gudang": "typed-port", "pos": None, "lobby": "wrong-serial"}
     terminals = {
         name: SimulatedTerminal(serial=f"SYN000000000{place}", firmware="acc" if name == "pos" else "2.4")
         for place, name in enumerate(faults)
@@ -513,17 +513,18 @@ def test_the_doctor_finds_what_was_set_wrongly_at_a_terminal(daemon_office: Rece
 
     with office.running() as daemon, ExitStack() as stack:
         eventually(lambda: (daemon._status()["receiver"] or {}).get("open"))
-        assert steps("gate") >= {"never_called"}
+        eventually(lambda: steps("gate") >= {"never_called"})
         for name, terminal in terminals.items():
             if fault := faults[name]:
                 terminal.faults.switch(fault)
-            terminal.punch("1001")
+            if name != "gate":  # a query for the whole log delivers also what a terminal does not upload by itself
+                terminal.punch("1001")
             stack.enter_context(Simulator(terminal, f"http://127.0.0.1:{port}", pace=0.02))
         status = daemon._status
         eventually(lambda: len(status()["receiver"]["callers"]) == 4 and status()["receiver"]["strangers"])
         eventually(lambda: all(status()["terminals"][name]["last_punch"] for name in ("aula", "gudang", "pos")))
-        assert steps("gate") >= {"calls", "only_polls"}
-        assert steps("aula") >= {"proxy_is_on", "last_punch"}
-        assert steps("gudang") >= {"port_in_address", "last_punch"}
-        assert steps("pos") >= {"access_control_mode", "last_punch"}
-        assert steps("lobby") >= {"another_serial_calls"}
+        eventually(lambda: steps("gate") >= {"calls", "only_polls"})
+        eventually(lambda: steps("aula") >= {"proxy_is_on", "last_punch"})
+        eventually(lambda: steps("gudang") >= {"port_in_address", "last_punch"})
+        eventually(lambda: steps("pos") >= {"access_control_mode", "last_punch"})
+        eventually(lambda: steps("lobby") >= {"another_serial_calls"})
