@@ -1,5 +1,6 @@
 """Several processes judge one database on a server, and are killed: the verdicts are those of one undisturbed one."""
 
+import faulthandler
 import multiprocessing
 import os
 import signal
@@ -37,7 +38,8 @@ NIGHT = (
 
 
 def judge(url: str, now: datetime) -> None:
-    """Bring verdicts up to date in a process of its own, in small batches, and end it."""
+    """Bring verdicts up to date in a process of its own, in small batches, and end it; where it hangs, print where."""
+    faulthandler.dump_traceback_later(2.5 * WAIT_S)
     with Database(url) as database:
         Recompute(database, OfficePolicies(POLICIES), now=lambda: now, person_days=24).run()
     os._exit(0)
@@ -144,7 +146,7 @@ def disturbed(url: str, now: datetime, random: Random) -> None:
             victim.join(WAIT_S)
             running += stack.enter_context(judges(url, now, 1))
         for process in running:
-            process.join(WAIT_S)
+            process.join(3 * WAIT_S)
         assert [process.exitcode for process in running] == [0] * len(running)
 
 
