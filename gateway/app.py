@@ -25,7 +25,6 @@ from gateway.health import VERSION, Health
 from gateway.identities import Identities
 from gateway.incidents import alarm_message, log_incident
 from gateway.ledger import DiskState, Ledger, LedgerAltered, LedgerError, LedgerFull, Limits, backup
-from gateway.ledger.summary import summary
 from gateway.log import get_logger
 from gateway.mqtt.publisher import Publisher
 from gateway.mqtt.timing import Timing as BrokerTiming
@@ -274,9 +273,7 @@ class Daemon:
         return {
             "status": lambda _: self._status(),
             "office": lambda _: self._settings.office.data(self._settings.digest),
-            "summary": lambda request: summary(
-                self._ledger, int(request["days"]), date.fromisoformat(request["since"])
-            ),
+            "summary": lambda request: self._ledger.summary(int(request["days"]), date.fromisoformat(request["since"])),
             "reload": lambda _: self.reload(),
             "reconcile": partial(self._visit, full=True),
             "visit": partial(self._visit, full=False),

@@ -48,15 +48,20 @@ def digest_of(text: str) -> str:
     return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def read_text(config: Path) -> str | None:
+    """Return the text of a configuration; None where it is no file, since reading a pipe would take its text away."""
+    if not config.is_file():
+        return None
+    with config.open("rb") as file:
+        return file.read(MAX_TEXT).decode("utf-8-sig")
+
+
 def running_office(config: Path) -> Office | None:
     """Return the office of the gateway that runs with exactly the text of ``config``; None where none is found."""
     try:
-        if not config.is_file():  # reading a pipe would take its text away
-            return None
-        with config.open("rb") as file:
-            text = file.read(MAX_TEXT).decode("utf-8-sig")
-        data_dir = _data_dir(text)
-        if data_dir is None:
+        text = read_text(config)
+        data_dir = None if text is None else _data_dir(text)
+        if text is None or data_dir is None:
             return None
         answer = ask(Path(os.path.abspath(config.absolute().parent / data_dir)), "office")  # noqa: PTH100 - as the settings do
         if isinstance(answer, Done) and answer.data["digest"] == digest_of(text):

@@ -43,7 +43,7 @@ from ruamel.yaml.parser import ParserError
 from ruamel.yaml.reader import ReaderError
 from ruamel.yaml.scanner import ScannerError
 
-from drivers import DRIVERS, no_such_driver
+from drivers import DRIVERS, OWN, no_such_driver
 from drivers.base import DriverOptions
 from drivers.field_docs import field_docs
 from drivers.receiver.caller import CallerOptions
@@ -581,6 +581,17 @@ def _terminal(entry: object, info: ValidationInfo) -> TerminalSettings:
     return _model_of(entry).model_validate(entry, context=info.context)
 
 
+def _paths(value: object) -> Iterator[Path]:
+    """Yield the paths in a value of any key."""
+    if isinstance(value, Path):
+        yield value
+    elif isinstance(value, BaseModel):
+        yield from _paths(tuple(inner for _, inner in value))
+    elif isinstance(value, tuple):
+        for inner in value:
+            yield from _paths(inner)
+
+
 class Settings(_Section):
     """Configuration of a Hadir gateway."""
 
@@ -637,6 +648,16 @@ class Settings(_Section):
         """What `hadir status` shows of it."""
         tolerances = {terminal.name: terminal.clock.tolerance for terminal in self.terminals}
         return Office(self.site, self.gateway, self.timezone, self.data_dir, self.mqtt.url, tolerances)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files and folders that values name, other than ``data_dir``."""
+        return tuple(path for key, value in self if key != "data_dir" for path in _paths(value))
+
+    @property
+    def has_own_drivers_only(self) -> bool:
+        """Whether the driver of each terminal is of this package."""
+        return all(terminal.driver in OWN for terminal in self.terminals)
 
     @field_validator("data_dir")
     @classmethod

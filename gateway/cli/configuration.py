@@ -1,10 +1,14 @@
 """The configuration, as commands load it."""
 
+import os
+from contextlib import suppress
 from pathlib import Path
 
 import typer
 
+from drivers.safe_files import Folder
 from gateway.cli.base import Code, Failure, print_stderr
+from gateway.cli.checked_office import place_of, to_keep
 from gateway.office import Office
 from gateway.settings import Settings, SettingsError, TerminalSettings, load
 
@@ -18,8 +22,23 @@ def load_settings(path: Path) -> Settings:
 
 
 def office_in(path: Path) -> Office:
-    """Return what `hadir status` shows of a configuration; as :func:`load_settings`."""
-    return load_settings(path).office
+    """Return what `hadir status` shows of a configuration; as :func:`load_settings`. It is kept for the next time."""
+    settings = load_settings(path)
+    if settings.has_own_drivers_only:  # others may look at anything when they check their options
+        kept = to_keep(settings.office, settings.digest, settings.files)
+        if kept is not None:
+            with suppress(OSError, RuntimeError):
+                _keep(place_of(path), kept)
+    return settings.office
+
+
+def _keep(place: Path, content: bytes) -> None:
+    """Write a file in the user's cache; not in that of another user, as under sudo."""
+    first = next(folder for folder in place.parents if folder.exists())
+    if first.stat().st_uid == os.geteuid():
+        place.parent.mkdir(0o700, parents=True, exist_ok=True)
+        with Folder(place.parent) as folder:
+            folder.write(place.name, content)
 
 
 def misconfigured(exc: SettingsError) -> Failure:

@@ -10,7 +10,6 @@ from gateway.cli.base import Code, Failure
 from gateway.cli.daemon import data_from_daemon
 from gateway.control import TIMEOUT_S
 from gateway.ledger import FILE_NAME, Ledger, LedgerError, LedgerLocked, LedgerNotPermitted, LedgerReader, opened
-from gateway.ledger.summary import summary
 from gateway.settings import Settings
 
 
@@ -37,9 +36,9 @@ def open_ledger(data_dir: Path) -> Iterator[LedgerReader]:
 
 
 def read_summary(data_dir: Path, days: int, since: date) -> dict[str, Any]:
-    """Return the ledger's :func:`gateway.ledger.summary.summary`."""
+    """Return the ledger's :func:`gateway.ledger_summary.summary`; raises Failure where it cannot be read."""
     with open_ledger(data_dir) as ledger:
-        return summary(ledger, days, since)
+        return ledger.summary(days, since)
 
 
 def in_daemon_or_ledger(

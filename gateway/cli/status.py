@@ -1,7 +1,8 @@
 """``hadir status``: the state of the gateway and its terminals, once or continuously.
 
 A running gateway reports what its ledger holds and, where it has read the same configuration, what is shown of that.
-Only otherwise are they read here, by modules that are imported then.
+Where none runs, the ledger is read by statements alone, and of a configuration what is shown is kept from the last time
+that it was checked. The modules that read anything else, and those that draw tables, are imported when they are needed.
 """
 # ruff: noqa: T201 - a command line prints
 
@@ -11,28 +12,22 @@ from typing import Annotated, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from gateway.broker_status import BrokerStatus
 from gateway.cli.base import Code, Failure, command_group
+from gateway.cli.checked_office import checked_office
 from gateway.cli.daemon import failure_of
 from gateway.cli.loading import load
 from gateway.cli.options import DEFAULT_CONFIG, AsJson, Config, Lang
 from gateway.cli.output import local_text, print_fields, print_json
-from gateway.cli.screen import rich_console
 from gateway.control import Done, Failed, NotRunning, ask
+from gateway.ledger_summary import FILE_NAME, read_summary
 from gateway.office import Office, running_office
 from gateway.page.attention import Item, attention, broker_text, reason_text
 from gateway.page.messages import Messages
 from gateway.texts import Language, user_language
 
 ALARMS = 5
-STRANGERS = 20
-"""Lines for terminals that call and are not configured; --json and the page have all."""
-COLOURS = {"online": "green", "offline": "red"}
-LEDGER_NAME = "ledger.db"
-"""As :data:`gateway.ledger.FILE_NAME`, whose module takes long to import."""
 
 app = command_group()
 
@@ -53,7 +48,7 @@ def status(
 
     Ends with 0 where the daemon answers, whatever there is to look at; with 3 where none does.
     """
-    office = running_office(config) or load("configuration").office_in(config)
+    office = checked_office(config) or running_office(config) or load("configuration").office_in(config)
     language = lang or user_language()
     if watch:
         if as_json:
@@ -69,7 +64,8 @@ def status(
         print_json({**running, **to_do, "terminals": seen.terminals, "ledger": seen.counts, "tallies": seen.tallies})
     else:
         _print_status(office, seen, items, t)
-        _print_tallies(seen.tallies, t)
+        if any(seen.tallies.values()):
+            load("status_tables").print_tallies(seen.tallies, t)
         _print_alarms(office, seen, t)
     if seen.error is not None:
         raise seen.error
@@ -107,9 +103,9 @@ def _look(office: Office, days: int, since: date = date.min) -> _Seen:
     summary = ask(folder, "summary", days=days, since=since.isoformat()) if status is not None else NotRunning()
     if isinstance(summary, Done):
         found = summary.data
-    elif (folder / LEDGER_NAME).exists():  # a gateway of another version has no such command
+    elif (folder / FILE_NAME).exists():  # a gateway of another version has no such command
         try:
-            found = load("ledger_access").read_summary(folder, days, since)
+            found = read_summary(folder, days, since) or load("ledger_access").read_summary(folder, days, since)
         except Failure:
             if status is None:  # with the daemon's status the command is still useful
                 raise
@@ -144,33 +140,6 @@ def _watch(office: Office, language: Language) -> None:
         return watch.Picture(t, _fields(office, seen, t), seen.terminals, newest, alarms, _attention(office, seen, t))
 
     watch.draw_repeatedly(look)
-
-
-def _print_tallies(tallies: dict[str, list[dict[str, Any]]], t: Messages) -> None:
-    """Print the counts of each day, which must be equal; a count lower than the one before it is coloured."""
-    rows = [(name, day) for name, days in tallies.items() for day in days]
-    if not rows:
-        return
-    print()
-    table = Table(t("column_terminal"), t("column_day"), box=None, pad_edge=False, header_style="bold")
-    for heading in ("column_in_log", "column_in_ledger", "column_withheld", "column_sent", "column_confirmed"):
-        table.add_column(t(heading), justify="right", no_wrap=True)
-    for name, day in rows:
-        stored = day["in_ledger"] + day["withheld"]
-        table.add_row(
-            name,
-            day["day"] or t("no_date"),
-            "-" if day["in_log"] is None else t.number(day["in_log"]),
-            _behind(day["in_ledger"], t, lags=stored < (day["in_log"] or 0)),
-            t.number(day["withheld"]) if day["withheld"] else "",
-            _behind(day["sent"], t, lags=day["sent"] < day["in_ledger"]),
-            _behind(day["confirmed"], t, lags=day["confirmed"] < day["sent"]),
-        )
-    rich_console().print(table, markup=True)
-
-
-def _behind(count: int, t: Messages, *, lags: bool) -> str:
-    return f"[yellow]{t.number(count)}[/yellow]" if lags else t.number(count)
 
 
 def _fields(office: Office, seen: _Seen, t: Messages) -> dict[str, str]:
@@ -229,42 +198,15 @@ def _print_status(office: Office, seen: _Seen, items: list[Item], t: Messages) -
     if not seen.terminals:
         return
     print()
-    console, zone = rich_console(), ZoneInfo(office.timezone)
-    table = Table(t("column_terminal"), t("column_state"), box=None, pad_edge=False, header_style="bold")
-    for heading in ("column_since", "column_serial", "column_last_punch", "column_clock", "column_records"):
-        table.add_column(t(heading), no_wrap=True)
-    for name, state in seen.terminals.items():
-        table.add_row(
-            name,
-            Text(t.state(state["state"]), style=COLOURS.get(state["state"], "")),
-            local_text(state.get("since"), zone)[5:16] or "-",
-            state["serial"] or "-",
-            (state["last_punch"] or "-").replace("T", " "),
-            "-" if state["clock"] is None else t.offset(state["clock"]),
-            t.fullness(state["records"], state["capacity"]),
-        )
-    console.print(table)
-    _print_strangers(seen, zone, t)
-    codes = (seen.status or {}).get("reason_codes", {})
+    tables, zone = load("status_tables"), ZoneInfo(office.timezone)
+    tables.print_terminals(seen.terminals, zone, t)
+    strangers = ((seen.status or {}).get("receiver") or {}).get("strangers", [])
+    if strangers:
+        tables.print_strangers(strangers, zone, t)
+    console, codes = load("screen").rich_console(), (seen.status or {}).get("reason_codes", {})
     for name, state in seen.terminals.items():
         for line in _remarks(state, codes.get(name), t):
             console.print(f"{name}: {line}", soft_wrap=True)
-
-
-def _print_strangers(seen: _Seen, zone: ZoneInfo, t: Messages) -> None:
-    """Print the terminals that call and are not configured, the last one first."""
-    strangers = ((seen.status or {}).get("receiver") or {}).get("strangers", [])
-    if not strangers:
-        return
-    print(f"\n{t('strangers_title')}:")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("column_serial", "column_address", "column_last_call"):
-        table.add_column(t(heading), no_wrap=True)
-    for caller in strangers[:STRANGERS]:
-        table.add_row(caller["serial"], caller["address"], local_text(caller["last_seen"], zone))
-    rich_console().print(table)
-    if len(strangers) > STRANGERS:
-        print(t("more_terminals", count=t.number(len(strangers) - STRANGERS)))
 
 
 def _remarks(state: dict[str, Any], reason_code: str | None, t: Messages) -> Iterator[str]:

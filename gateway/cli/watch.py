@@ -23,7 +23,7 @@ from rich.text import Text
 
 from gateway.cli.output import local_text
 from gateway.cli.screen import rich_console
-from gateway.cli.status import COLOURS
+from gateway.cli.status_tables import COLOURS
 from gateway.page.attention import Item, percent
 from gateway.page.messages import Messages
 

@@ -20,7 +20,6 @@ from gateway.ledger.copies import backup, newest_backup, restore
 from gateway.ledger.delivery import Judgement, Receipt, ResendCounts, RetainedInfo, Selection, info_from, receipt_from
 from gateway.ledger.file import (
     ENGINE,
-    FILE_NAME,
     LedgerAltered,
     LedgerError,
     LedgerFull,
@@ -30,10 +29,11 @@ from gateway.ledger.file import (
 )
 from gateway.ledger.file_import import BEFORE, ImportCounts
 from gateway.ledger.ledger import Ledger, opened
-from gateway.ledger.reader import Counts, DayCounts, LedgerReader, StoredEvent
+from gateway.ledger.reader import LedgerReader, StoredEvent
 from gateway.ledger.reading import SLICE, ReadingResult, Unaligned, decoded, encoded
 from gateway.ledger.schema import KnownTerminal
 from gateway.ledger.space import DiskState, Limits
+from gateway.ledger_summary import FILE_NAME, Counts, DayCounts
 
 __all__ = [
     "BEFORE",

@@ -22,11 +22,11 @@ from sqlalchemy.exc import DBAPIError
 from drivers.safe_files import FileRefused, Folder
 from gateway import event
 from gateway.ledger import file
-from gateway.ledger.delivery import ALTERED
 from gateway.ledger.file import LedgerAltered, LedgerError
 from gateway.ledger.recovery import SIDES, open_read_only, rebuilt_path, replace_file
-from gateway.ledger.schema import SCHEMA, migrate
+from gateway.ledger.schema import migrate
 from gateway.ledger.stream import RESTORED
+from gateway.ledger_summary import ALTERED, SCHEMA
 
 BACKUPS_KEPT = 3
 """Number of backups kept, the newest ones."""

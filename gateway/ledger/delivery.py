@@ -16,9 +16,9 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from gateway import event
-from gateway.ledger.schema import UNDATED
 from gateway.ledger.stream import ROLLED_BACK
 from gateway.ledger.transaction import Transaction
+from gateway.ledger_summary import ALTERED, UNDATED
 
 RANGES_MAX = 500
 """Maximum number of ranges in one receipt."""
@@ -26,8 +26,6 @@ RECEIPT_BYTES = 64 * 1024
 """Upper bound of a valid receipt's size."""
 RESEND_INTERVAL_MS = 60_000
 """Minimum interval between two resends of a missing event."""
-ALTERED = -1
-"""Used in place of a reason code of the broker: the body does not fit its digest and is never sent."""
 STEP = 5000
 """Events that one transaction marks for resending, so that live punches do not wait behind a replay."""
 ROLLBACK_MS = 3_600_000

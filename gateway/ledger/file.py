@@ -18,11 +18,11 @@ from sqlalchemy.exc import DBAPIError
 
 from drivers import safe_files
 from drivers.safe_files import Folder
-from gateway.ledger.schema import SCHEMA, create_tables
+from gateway.ledger.schema import create_tables
+from gateway.ledger_summary import FILE_NAME, SCHEMA
 
 ENGINE = f"SQLite {sqlite3.sqlite_version}"
 """Name and version of the database engine, for support."""
-FILE_NAME = "ledger.db"
 LOCK_NAME = "ledger.lock"
 MODE = 0o640
 """Rights of everything that holds events, whatever the umask: they name people."""

@@ -21,16 +21,17 @@ from gateway.event import ClockEvidence, ReadingContext
 from gateway.ledger import delivery, file
 from gateway.ledger.arrivals import Arrival
 from gateway.ledger.delivery import DeliveryMark, Judged, Judgement, Receipt, ResendCounts, RetainedInfo, Selection
-from gateway.ledger.file import FILE_NAME, LedgerError, LedgerFull
+from gateway.ledger.file import LedgerError, LedgerFull
 from gateway.ledger.file_import import FileSlice, ImportCounts
 from gateway.ledger.opening import open_file
 from gateway.ledger.reader import LedgerReader
 from gateway.ledger.reading import SLICE, SLICE_MIN, LogImport, ReadingResult, Start, released_draft
-from gateway.ledger.schema import TABLES, UNDATED, KnownTerminal, milliseconds
+from gateway.ledger.schema import TABLES, KnownTerminal, milliseconds
 from gateway.ledger.space import DiskState, Limits
 from gateway.ledger.stream import ROLLED_BACK, machine_ids
 from gateway.ledger.transaction import Transaction
 from gateway.ledger.writer import Writer
+from gateway.ledger_summary import FILE_NAME, UNDATED
 from gateway.log import get_logger
 
 LIVE_EXPECTED_S = 30.0

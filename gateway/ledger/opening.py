@@ -15,10 +15,11 @@ from sqlalchemy.exc import DBAPIError
 
 from gateway import event
 from gateway.ledger import file, recovery, schema
-from gateway.ledger.file import FILE_NAME, LOCK_NAME, LedgerError, Mark
+from gateway.ledger.file import LOCK_NAME, LedgerError, Mark
 from gateway.ledger.space import DiskGuard, Limits, Reserve
 from gateway.ledger.stream import ROLLED_BACK, Location, inode_of, location_from
 from gateway.ledger.transaction import Head
+from gateway.ledger_summary import FILE_NAME
 from gateway.log import get_logger
 
 OLDEST = 1

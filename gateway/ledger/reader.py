@@ -13,24 +13,20 @@ from sqlalchemy.exc import DBAPIError
 
 from drivers.base import Record
 from gateway import event as event_module
-from gateway.ledger import delivery, file
-from gateway.ledger.file import FILE_NAME, LedgerError
-from gateway.ledger.schema import CONFIRMED, SETTLED, UNDATED, KnownTerminal, known_from, version_of
+from gateway import ledger_summary
+from gateway.ledger import file
+from gateway.ledger.file import LedgerError
+from gateway.ledger.schema import SETTLED, KnownTerminal, known_from, version_of
 from gateway.ledger.stream import Stream
 from gateway.ledger.transaction import present, unconfirmed
 from gateway.ledger.verify import Row, Verdict, Walk
+from gateway.ledger_summary import ALTERED, FILE_NAME, NUMBERS, Counts, DayCounts
 
 CHUNK = 500
 """Identities looked up by one statement."""
 VERIFY_BATCH = 2000
 
-_UNSETTLED = f"body IS NOT NULL AND parked IS NOT {delivery.ALTERED} AND recorded_ms >= :since AND NOT {SETTLED}"
-
-
-_NUMBERS = (
-    "numbers AS (SELECT number FROM terminal WHERE serial = (SELECT serial FROM terminal WHERE number = :terminal))"
-)
-"""The numbers of all names that the device of a terminal has had, and has: entries with different drivers share it."""
+_UNSETTLED = f"body IS NOT NULL AND parked IS NOT {ALTERED} AND recorded_ms >= :since AND NOT {SETTLED}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,44 +45,6 @@ class StoredEvent:
     def is_altered(self) -> bool:
         """Whether the body does not fit its digest."""
         return self.digest is not None and not event_module.is_intact(self.body, self.digest)
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """Counts of the ledger's events."""
-
-    sequence: int
-    """Number of the newest event."""
-    waiting: int
-    sent: int
-    parked: int
-    altered: int
-    """Of the parked ones, those whose body does not fit its digest."""
-    withheld: int
-    unconfirmed: int
-    confirmed: int
-    """Confirmed by a receipt of the centre."""
-    missing: int
-    """Listed as missing by a receipt, or of an earlier stream that no receipt will confirm."""
-    oldest_waiting_ms: int | None
-    last_sent_ms: int | None
-    last_confirmed_ms: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class DayCounts:
-    """Delivery counts of the records of one day of one terminal."""
-
-    day: date | None
-    """By the terminal's clock; None for the records without a readable date."""
-    in_log: int | None
-    """In the terminal's log at the last reading; None: no record of that day."""
-    in_ledger: int
-    """Events, without withheld records."""
-    withheld: int
-    sent: int
-    confirmed: int
-    """Of those, confirmed by a receipt of the centre."""
 
 
 class LedgerReader:
@@ -204,29 +162,11 @@ class LedgerReader:
 
     def counts(self) -> Counts:
         """Count the events by their delivery state."""
-        sequence = self.last_sequence()
-        # Queried every minute: each of these uses a small index, however many events there are.
-        waiting = self._scalar("SELECT count(*) FROM event WHERE sent_ms IS NULL AND parked IS NULL")
-        oldest = self.pending(0, 1)
-        parked = self._scalar("SELECT count(*) FROM event WHERE parked IS NOT NULL")
-        upto, confirmed_ms = self._rows("SELECT upto, confirmed_ms FROM delivery")[0]
-        missing = self._scalar("SELECT coalesce(sum(last - first + 1), 0) FROM missing")
-        return Counts(
-            sequence=sequence,
-            waiting=waiting,
-            sent=sequence - waiting - parked,
-            parked=parked,
-            altered=self._scalar(
-                f"SELECT count(*) FROM event WHERE parked IS NOT NULL AND parked = {delivery.ALTERED}"
-            ),
-            withheld=self._scalar("SELECT count(*) FROM withheld"),
-            unconfirmed=self._scalar("SELECT count(*) FROM unconfirmed"),
-            confirmed=upto - missing,
-            missing=missing,
-            oldest_waiting_ms=oldest[0].recorded_ms if oldest else None,
-            last_sent_ms=self._scalar("SELECT last_sent_ms FROM gateway"),
-            last_confirmed_ms=confirmed_ms,
-        )
+        return ledger_summary.counts(self._rows)
+
+    def summary(self, days: int, since: date) -> dict[str, Any]:
+        """Return counts, terminals and daily counts as plain data; see :func:`gateway.ledger_summary.summary`."""
+        return ledger_summary.summary(self._rows, days, since)
 
     def punches(self) -> int:
         """Count the punches stored, of all terminals."""
@@ -291,26 +231,8 @@ class LedgerReader:
         )
 
     def tally(self, name: str, since: date = date.min) -> list[DayCounts]:
-        """Return the delivery counts of each day from ``since`` on; records without a day first.
-
-        Those recorded under another name of the same serial number count too: the log holds them.
-        """
-        rows = self._rows(
-            f"WITH {_NUMBERS}, events AS (SELECT day, count(*) AS recorded, count(sent_ms) AS sent, "
-            f"sum({CONFIRMED}) AS confirmed FROM event "
-            "WHERE terminal IN numbers AND (day >= :since OR day = :undated) GROUP BY day), "
-            "held AS (SELECT day, count(*) AS withheld FROM withheld WHERE terminal IN numbers GROUP BY day), "
-            "days AS (SELECT day FROM events UNION SELECT day FROM held "
-            "UNION SELECT day FROM log_day WHERE terminal = :terminal) "
-            "SELECT day, (SELECT records FROM log_day WHERE terminal = :terminal AND log_day.day = days.day), "
-            "coalesce(recorded, 0), coalesce(withheld, 0), coalesce(sent, 0), coalesce(confirmed, 0) FROM days "
-            "LEFT JOIN events USING (day) LEFT JOIN held USING (day) "
-            "WHERE day >= :since OR day = :undated ORDER BY day",
-            terminal=self._number_of(name),
-            since=since.toordinal(),
-            undated=UNDATED,
-        )
-        return [DayCounts(None if row[0] == UNDATED else date.fromordinal(row[0]), *row[1:]) for row in rows]
+        """Return the delivery counts of each day from ``since`` on; see :func:`gateway.ledger_summary.tally`."""
+        return ledger_summary.tally(self._rows, self._number_of(name), since)
 
     def count_days(self, serial: str, first: date, last: date) -> int:
         """Count the records dated from ``first`` to ``last`` of all terminals with this serial number.
@@ -334,7 +256,7 @@ class LedgerReader:
         """
         hour = "CAST(substr(json_extract({}, '$.{}local_time'), 12, 2) AS INTEGER) AS hour"
         rows = self._rows(
-            f"WITH {_NUMBERS} SELECT day, hour, count(*) FROM (SELECT day, {hour.format('body', 'data.')} FROM event "
+            f"WITH {NUMBERS} SELECT day, hour, count(*) FROM (SELECT day, {hour.format('body', 'data.')} FROM event "
             "WHERE terminal IN numbers AND day >= :since AND topic LIKE 'punch/%' UNION ALL "
             f"SELECT day, {hour.format('record', '')} FROM withheld WHERE terminal IN numbers AND day >= :since) "
             "WHERE hour IS NOT NULL GROUP BY day, hour",

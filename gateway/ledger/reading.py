@@ -22,9 +22,10 @@ from gateway.alignment import NOTHING_KNOWN, Alignment, align, begins_publishing
 from gateway.event import Draft, ReadingContext
 from gateway.ledger.file import LedgerError
 from gateway.ledger.reader import LedgerReader
-from gateway.ledger.schema import INSERT_PLACE, TABLES, UNDATED, KnownTerminal, milliseconds
+from gateway.ledger.schema import INSERT_PLACE, TABLES, KnownTerminal, milliseconds
 from gateway.ledger.transaction import Content, Transaction, unconfirmed
 from gateway.ledger.writer import Writer
+from gateway.ledger_summary import UNDATED
 
 SLICE = 500
 """Maximum records stored in one transaction: a crash in the middle of an import costs reading these again.

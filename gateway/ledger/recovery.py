@@ -25,9 +25,10 @@ from gateway.alignment import fingerprint
 from gateway.ledger import file
 from gateway.ledger.file import LedgerError, Mark
 from gateway.ledger.reading import decoded
-from gateway.ledger.schema import INSERT_PLACE, INSERT_STREAM, SCHEMA, TABLES, UNDATED, milliseconds
+from gateway.ledger.schema import INSERT_PLACE, INSERT_STREAM, TABLES, milliseconds
 from gateway.ledger.stream import SALVAGED
 from gateway.ledger.transaction import Content
+from gateway.ledger_summary import SCHEMA, UNDATED
 
 BATCH = 1000
 OPERATIONS = 200_000

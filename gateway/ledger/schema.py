@@ -17,11 +17,7 @@ from sqlalchemy import Connection, LargeBinary, insert
 from sqlmodel import Field, SQLModel
 
 from drivers.base import OVERLAP
-
-SCHEMA = 2
-"""Version of the tables, kept in ``PRAGMA user_version``."""
-UNDATED = 0
-"""The day of a record without a readable date; days are proleptic Gregorian ordinals, from 1."""
+from gateway.ledger_summary import CONFIRMED, SCHEMA, UNDATED
 
 
 class GatewayRow(SQLModel, table=True):
@@ -283,11 +279,6 @@ _TABLE_NAMES = (
     "mark",
 )
 TABLES = {name: SQLModel.metadata.tables[name] for name in _TABLE_NAMES}
-CONFIRMED = (
-    "(event.sequence <= (SELECT upto FROM delivery) AND coalesce((SELECT last FROM missing "
-    "WHERE first <= event.sequence ORDER BY first DESC LIMIT 1), 0) < event.sequence)"
-)
-"""SQL condition on ``event``: confirmed by a receipt of the centre."""
 SETTLED = (
     "(event.sent_ms IS NOT NULL AND ("
     "(SELECT confirm = 'broker' OR (confirm = 'auto' AND stream IS NULL) FROM delivery) "
