@@ -29,7 +29,7 @@ _HADIR = (sys.executable, "-m", "gateway.cli")
 
 
 def run(plan: Plan) -> Iterator[Figure]:
-    """Measure the help, and the status of a gateway that runs, of one that has been stopped, and of one that never ran."""
+    """Measure the help, and the status of a gateway that runs, that was stopped, and that never ran."""
     folder, idle = plan.fresh("commands"), plan.fresh("commands-idle")
     baseline = _cpu_s((sys.executable, "-c", "import typer, rich"), folder)
     yield _figure("--help", _cpu_s((*_HADIR, "--help"), folder), baseline)

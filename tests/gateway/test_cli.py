@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import jsonschema
@@ -38,10 +39,14 @@ HADIR = [sys.executable, "-m", "gateway.cli"]
 NOON = datetime(2026, 9, 4, 12)  # noqa: DTZ001 - a terminal's wall clock has no zone
 
 
+CACHE = TemporaryDirectory(prefix="hadir-cache-")
+"""What commands keep in the cache of a user, in these tests."""
+
+
 def environment(**more: str) -> dict[str, str]:
     """Return an environment without any configuration."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("HADIR_")}
-    return kept | {"TERM": "dumb", "COLUMNS": "240", **more}
+    return kept | {"TERM": "dumb", "COLUMNS": "240", "XDG_CACHE_HOME": CACHE.name, **more}
 
 
 def hadir(*arguments: object, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:

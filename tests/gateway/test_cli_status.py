@@ -5,7 +5,8 @@ import re
 import subprocess
 import sys
 import urllib.request
-from datetime import datetime
+from contextlib import closing
+from datetime import date, datetime
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from gateway.cli import status
 from gateway.cli.direct import status_options
 from gateway.control_server import Control
 from gateway.findings import FINDINGS
-from gateway.ledger import FILE_NAME
+from gateway.ledger import LedgerReader
 from gateway.office import running_office
 from gateway.page.attention import attention
 from gateway.page.messages import Messages
@@ -28,7 +29,7 @@ from gateway.settings import load
 from gateway.texts import Language
 from tests.broker import Broker, eventually, free_port
 from tests.control import ask
-from tests.gateway.test_cli import configuration, hadir, running
+from tests.gateway.test_cli import configuration, environment, hadir, running
 
 
 def test_a_full_disk_is_seen(tmp_path: Path) -> None:
@@ -49,13 +50,49 @@ def test_a_full_disk_is_seen(tmp_path: Path) -> None:
     assert (item["urgent"], item["what"]) == (True, "Disk penuh: pembacaan berhenti")
 
 
-def test_the_status_of_a_running_gateway_needs_neither_ledger_nor_configuration_here() -> None:
-    """It reports its own: what reads them takes most of the time of every other command."""
-    heavy = "sqlalchemy", "structlog", "pydantic", "ruamel.yaml", "drivers", "gateway.settings"
-    script = f"import sys, gateway.cli.status; print([name for name in {heavy} if name in sys.modules])"
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "[]"
-    assert status.LEDGER_NAME == FILE_NAME
+HEAVY = ("sqlalchemy", "structlog", "pydantic", "ruamel.yaml", "drivers", "gateway.settings", "gateway.ledger")
+"""What takes most of the time of every other command."""
+
+
+def lightly(*arguments: object, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in an interpreter of its own, which adds to the errors the modules it imported of those above."""
+    script = "import atexit, sys; import gateway.cli; "
+    script += f"atexit.register(lambda: print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)); "
+    command = [sys.executable, "-c", f"{script} gateway.cli.main()", *map(str, arguments)]
+    return subprocess.run(command, env=environment(**env), capture_output=True, text=True, check=False, timeout=300)
+
+
+def test_status_imports_neither_ledger_nor_configuration_where_it_knows_both(tmp_path: Path) -> None:
+    """Of a gateway that never ran, that runs, that was stopped: the second look shows what the first one did."""
+
+    def looked_twice() -> str:
+        first, again = (lightly("status", "-c", config, "--days", 2) for _ in range(2))
+        assert "'pydantic'" in first.stderr.splitlines()[-1]
+        assert again.stderr.splitlines()[-1] == "[]"
+        assert (first.returncode, first.stdout) == (again.returncode, again.stdout)
+        assert first.stderr.splitlines()[:-1] == again.stderr.splitlines()[:-1]
+        assert again.returncode == 3
+        return again.stdout
+
+    config = configuration(tmp_path, lobby="127.0.0.1:9")
+    assert "ledger   none yet" in looked_twice()
+    with Simulator(build(records=40)) as simulator:
+        config = configuration(tmp_path, lobby=simulator.address)
+        with running("run", "-c", config, "--assume-synchronised") as gateway:
+            eventually(lambda: (ask(tmp_path / "data", "status") or {"health": {}})["health"].get("backlog"), 60)
+            shown = lightly("status", "-c", config)
+            assert (shown.returncode, shown.stderr.splitlines()) == (0, ["[]"])
+            gateway.terminate()
+            gateway.wait(60)
+    assert re.search(r"^lobby +unknown .* 40$", looked_twice(), re.MULTILINE)
+    shown = json.loads(lightly("status", "-c", config, "--json").stdout)
+    with closing(LedgerReader(tmp_path / "data")) as ledger:
+        stored = ledger.summary(3, date.min)
+    assert (shown["ledger"], shown["terminals"], shown["tallies"]) == (
+        stored["counts"],
+        stored["terminals"],
+        stored["tallies"],
+    )
 
 
 def test_a_running_gateway_that_read_the_same_file_reports_what_is_shown_of_it(tmp_path: Path) -> None:

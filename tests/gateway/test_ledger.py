@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -43,6 +43,7 @@ from gateway.ledger import (
     schema,
     writer,
 )
+from gateway.ledger_summary import read_summary
 from tests.broker import WAIT_S, eventually
 from tests.power_cut import Interrupted, PowerCut
 
@@ -1043,6 +1044,23 @@ class TestTally:
         ]
         assert [day.day for day in office.ledger.tally("lobby", DAY.date())] == [None, DAY.date()]
         assert office.ledger.tally("gudang") == []
+
+    @pytest.mark.parametrize("days", range(1, 6))
+    def test_the_newest_days(self, office: Office, days: int) -> None:
+        """A summary has the newest days of a tally, withheld ones and the records without a day among them."""
+        history = [made(day=DAY - timedelta(days=back)) for back in (9, 2)]
+        office.read([*history, spoilt(b"x")], start="now")
+        office.read([*history, spoilt(b"x"), *(made(day=DAY - timedelta(days=back)) for back in (400, 9, 1, 0))])
+        undated, *tally = office.ledger.tally("lobby")
+        assert (undated.day, len(tally)) == (None, 5)
+        office.ledger.flush_marks()
+        for since in (date.min, DAY.date() - timedelta(days=1)):
+            summary = office.ledger.summary(days, since)
+            assert summary == read_summary(office.ledger.path.parent, days, since)
+            newest = [day for day in tally if day.day and day.day >= since][-days:]
+            assert summary["tallies"]["lobby"] == [
+                {**asdict(day), "day": day.day and day.day.isoformat()} for day in (undated, *newest)
+            ]
 
     def test_log_that_lost_its_front(self, office: Office) -> None:
         """What a whole reading finds in the log is what counts, whatever earlier ones added up."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.ledger import Ledger, LedgerError, Limits, copies, file, in_use
+from gateway.ledger import FILE_NAME, Ledger, LedgerError, Limits, copies, file, in_use
 from gateway.ledger.space import RESERVE_NAME, Reserve
 from tests.drivers.hostile import PLANTS, Plant, untouched
 from tests.gateway.test_ledger import SOURCE, Office, logged
@@ -77,7 +77,7 @@ def test_what_is_in_the_ledgers_place_and_no_file(tmp_path: Path, ours: Path, ki
     """It is neither waited for nor salvaged."""
     data = tmp_path / "data"
     data.mkdir()
-    PLANTS[kind](data / file.FILE_NAME, ours)
+    PLANTS[kind](data / FILE_NAME, ours)
     with pytest.raises(LedgerError, match="this is no file"):
         Ledger(data, SOURCE)
 
