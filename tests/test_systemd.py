@@ -93,6 +93,18 @@ def test_the_unit_allows_what_the_gateway_needs(folder: Path) -> None:
     assert int(service["TimeoutStopSec"]) > SHUTDOWN_S
 
 
+def test_more_judges_and_workers_are_services_like_the_first() -> None:
+    """Templates, for any number of each on a machine: the command differs and nothing else, and none is enabled."""
+    found = []
+    for name, command in (("", "inbox"), ("-inbox@", "inbox"), ("-judge@", "judge")):
+        _, _, service = (UNITS / f"hadir-central{name}.service").read_text("ascii").partition("[Service]\n")
+        lines = [line for line in service.splitlines() if not line.startswith("#")]
+        lines.remove(f"ExecStart=/opt/hadir-central/bin/hadir-central --config /etc/hadir-central/centre.yaml {command}")
+        found.append(lines)
+    assert found[0] == found[1] == found[2]
+    assert "Restart=always" in found[0]
+
+
 def test_each_service_has_only_its_own_secrets() -> None:
     """S28: the centre's process never sees a terminal's key, nor the gateway's the centre's password."""
     folders = {

@@ -20,6 +20,7 @@ from central.lanes.lease import Lease, View, address_of, new_worker
 from central.lanes.share_out import Step, next_step
 from central.lanes.sites import Door, LaneShare
 from central.lanes.states import Event, State, following, unlocks
+from central.outage import Outage
 from central.store import Database, Store, StoreError, StoreLocked, lanes
 from central.store.lanes import Fence, FencedDatabase, LaneLost, Plan
 from central.store.standby import Standby
@@ -30,8 +31,6 @@ REST_S = 2.0
 """A lane whose inbox has failed is not taken again by this worker for so long."""
 MIGRATION_S = 60.0
 """How long another worker may take to bring the database up to date."""
-RECONNECT_S = 1.0, 30.0
-"""Pause before another attempt at a database that is away: the shortest and the longest."""
 
 log = structlog.get_logger("lanes")
 
@@ -89,25 +88,23 @@ class Worker:
     def run(self) -> None:
         """Hold lanes until :meth:`stop`; raises StoreError or PlanDiffersError where it cannot begin.
 
-        A database that goes away later is waited for.
+        A database that goes away later is waited for, unless it refuses this worker then.
         """
         with self._opened() as database:
             self._agree(database)
-            lease: Lease | None = Lease(database, self.number)
-            pause_s, problem = RECONNECT_S[0], ""
+            lease: Lease | None
+            lease, outage = Lease(database, self.number), Outage()
+            outage.over()
             while not self._stopped.is_set():
                 try:
-                    lease = lease or Lease(database, self.number)
-                    pause_s, problem = RECONNECT_S[0], ""
+                    lease = lease or self._again(database)
+                    outage.over()
                     self._hold(lease, database)
                 except StoreError as exc:
-                    if str(exc) != problem:
-                        log.warning("database_lost", reason=str(exc), lanes=self._numbers())
-                    problem = str(exc)
+                    held = self._numbers()
                     self._lose(lease)
                     lease = None
-                    self._stopped.wait(pause_s * random.uniform(0.5, 1.5))  # noqa: S311 - not a secret
-                    pause_s = min(2 * pause_s, RECONNECT_S[1])
+                    self._stopped.wait(outage.wait_s(exc, lanes=held))
             if lease is not None:
                 lease.close()
             for lane in self._lanes.values():
@@ -123,6 +120,11 @@ class Worker:
             except StoreLocked:
                 if time.monotonic() >= until_s or self._stopped.wait(LOOK_S):
                     raise
+
+    def _again(self, database: Database) -> Lease:
+        """Connect again; the database may be of another version by now, which is a StoreError."""
+        Database(database.address).close()
+        return Lease(database, self.number)
 
     def _agree(self, database: Database) -> None:
         """Make the plan where there is none, else compare this worker's with it."""

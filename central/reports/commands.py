@@ -5,6 +5,7 @@ import json
 import signal
 import sys
 import threading
+import time
 from contextlib import closing
 from dataclasses import fields
 from datetime import date, timedelta
@@ -18,6 +19,7 @@ from sqlalchemy import Connection
 from central.cluster import ClusterError, OnCluster, recompute_on, whole
 from central.log import configure_logging
 from central.options import AsJson, Db, InLanguage, KnownAt, Policies, clock_of
+from central.outage import Outage
 from central.policy.office import OfficePolicies
 from central.registers.lookup import UnknownSubjectError, find_person, zone_of
 from central.registers.problems import printable
@@ -33,7 +35,7 @@ from central.reports.on_date import judged_on
 from central.reports.why import Explained, explain
 from central.screen import print_table
 from central.store import marks, outcome_proof, recorded, results, retention
-from central.store.engine import Database, is_url
+from central.store.engine import Database, StoreError, is_url
 from central.store.registers import Registers
 from central.texts import Language
 from central.timesheet.attribution import Enrolments, PinUse, Reader, UnknownPin, unknown_pins
@@ -43,6 +45,8 @@ from central.words import SUBJECTS, word_of
 
 IDLE_S = 1.0
 """How often `judge` looks for marks while none waits."""
+LOOK_S = 60.0
+"""How often `judge` looks whether the database is still of its version."""
 PAUSE_S = 0.15
 """Between batches: longer than SQLite waits between two attempts, so that an inbox beside this gets the write lock."""
 
@@ -180,18 +184,31 @@ def _recompute_on(address: str, db: str, office: OfficePolicies) -> tuple[int, i
 def judge(context: typer.Context, db: Db, policies: Policies = None) -> None:
     """Judge what changes until SIGTERM or Ctrl-C, as an inbox does: beside it, and on a server in any number.
 
-    Each takes what no other has taken, on whatever machine; any of them may be killed. Nilai terus yang berubah.
+    Each takes what no other has taken, on whatever machine; any of them may be killed. While the database is away it
+    tries again; it ends where that cannot help, such as a database of another version. Nilai terus yang berubah.
     """
     configure_logging()
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    log = structlog.get_logger("judging")
-    with closing(Database(db)) as database:
-        worker = Worker(Recompute(database, OfficePolicies(policies), now=clock_of(context), person_days=PERSON_DAYS))
-        log.info("judging_started", db=str(db))
-        while not stopping.is_set():
-            stopping.wait(_pause_s(db) if worker.step() else IDLE_S)
+    log, outage = structlog.get_logger("judging"), Outage()
+    while not stopping.is_set():
+        try:
+            with closing(Database(db)) as database:  # opened anew after an outage: it may be of another version then
+                office = OfficePolicies(policies)
+                worker = Worker(Recompute(database, office, now=clock_of(context), person_days=PERSON_DAYS))
+                if not outage.worked:
+                    log.info("judging_started", db=str(db))
+                look_s = time.monotonic() + LOOK_S
+                while not stopping.is_set():
+                    more = worker.step()
+                    outage.over()
+                    if time.monotonic() >= look_s:
+                        look_s = time.monotonic() + LOOK_S
+                        Database(db).close()  # raises where an inbox has brought it to a newer version
+                    stopping.wait(_pause_s(db) if more else IDLE_S)
+        except StoreError as error:
+            stopping.wait(outage.wait_s(error))
     log.info("judging_stopped")
 
 

@@ -63,16 +63,16 @@ import sys
 from pathlib import Path
 from alembic import command
 from alembic.config import Config
-from central.store import engine
+from central.store import engine, sqlite
 
-path = Path(sys.argv[1])
-engine.os.close(engine._create(path, path))
-database = engine._engine(path, read_only=False, busy_s=5)
+file = sqlite.File(Path(sys.argv[1]), read_only=False, busy_s=5)
+file.prepare(create=True)
+database = file.engine()
 with database.connect() as connection, connection.begin():
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(Path(engine.__file__).parent / "migrations"))
     command.upgrade(config, sys.argv[2])
-    connection.exec_driver_sql(f"PRAGMA user_version = {engine.MANAGED}")
+    connection.exec_driver_sql(f"PRAGMA user_version = {sqlite.MANAGED}")
 database.dispose()
 PY
 mv "$data/centre.db" "$data/kept.db" && rm -f "$data"/centre.db-*
@@ -140,6 +140,12 @@ holds "the pages answer on loopback" 'fetch healthz'
 holds "the form to log in is shown, in Indonesian" 'fetch login | grep -i "kata sandi"'
 holds "a login is taken" 'python3 /srv/login'
 holds "neither runs as root" '[ "$(stat --format %U /proc/$(pid hadir-central))$(stat --format %U /proc/$(pid hadir-central-serve))" = hadir-centralhadir-central ]'
+holds "more judges wait until they are enabled" '[ -z "$(systemctl list-units --no-legend "hadir-central-*@*")" ]'
+systemctl enable --quiet --now hadir-central-judge@1 hadir-central-judge@2
+holds "two more judges run" '[ "$(journalctl -u "hadir-central-judge@*" | grep -c judging_started)" = 2 ]'
+systemctl enable --quiet --now hadir-central-inbox@2
+holds "a file has one receiver" '[ "$(systemctl show --property ExecMainStatus --value hadir-central-inbox@2)" = 75 ]'
+systemctl disable --quiet --now hadir-central-inbox@2
 holds "both timers wait" '[ "$(systemctl list-timers --no-legend "hadir-central*" | wc -l)" -ge 2 ]'
 systemctl start hadir-central-backup
 holds "a copy is made and verified by the service" '[ "$(find /var/lib/hadir-central/backups -name SHA256SUMS | wc -l)" -ge 2 ]'
@@ -162,7 +168,7 @@ sed -i '$d' /etc/hadir-central/centre.yaml
 systemctl start hadir-central
 holds "it runs after the mistake was mended" 'systemctl is-active hadir-central'
 DEBIAN_FRONTEND=noninteractive apt-get remove -y -qq hadir-central > /dev/null
-holds "removing the package stops everything" '! systemctl is-active hadir-central hadir-central-serve && [ ! -e /opt/hadir-central ]'
+holds "removing the package stops everything" '! systemctl is-active hadir-central hadir-central-serve hadir-central-judge@1 && [ ! -e /opt/hadir-central ]'
 echo "all holds"
 SH
 cat > "$tree/srv/login" <<'PY'

@@ -16,7 +16,7 @@ import central.cli
 import central.coverage
 import central.inbox.broker
 import central.inbox.receipts
-import central.lanes.worker
+import central.outage
 import gateway.app
 import gateway.cli
 import gateway.clock
@@ -41,7 +41,7 @@ def hurry() -> None:
     gateway.app.Daemon = partial(gateway.app.Daemon, timing=visits, broker_timing=BROKER)  # type: ignore[misc, assignment]
     central.coverage.GAP_GRACE_S = 2.0
     central.inbox.receipts.RECEIPT_INTERVAL_S = 0.2
-    central.lanes.worker.RECONNECT_S = (SOON.first_s, SOON.longest_s)
+    central.outage.PAUSE_S = (SOON.first_s, SOON.longest_s)
     central.inbox.broker.TAKEN_OVER_PAUSE_S = (SOON.first_s, SOON.longest_s)
     central.inbox.broker.BrokerUnavailable.__init__.__defaults__ = ((SOON.first_s, SOON.longest_s),)
 
