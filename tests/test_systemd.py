@@ -99,7 +99,8 @@ def test_more_judges_and_workers_are_services_like_the_first() -> None:
     for name, command in (("", "inbox"), ("-inbox@", "inbox"), ("-judge@", "judge")):
         _, _, service = (UNITS / f"hadir-central{name}.service").read_text("ascii").partition("[Service]\n")
         lines = [line for line in service.splitlines() if not line.startswith("#")]
-        lines.remove(f"ExecStart=/opt/hadir-central/bin/hadir-central --config /etc/hadir-central/centre.yaml {command}")
+        program = "/opt/hadir-central/bin/hadir-central --config /etc/hadir-central/centre.yaml"
+        lines.remove(f"ExecStart={program} {command}")
         found.append(lines)
     assert found[0] == found[1] == found[2]
     assert "Restart=always" in found[0]
