@@ -290,6 +290,7 @@ class Batch:
             insert_many(self._connection, events, events.columns.keys(), rows)
         if self._forgotten:
             self._connection.execute(insert(forgotten), self._forgotten)
+        self._terminals.take_turns(self._arrived)
         self._punches.write()
         gaps = self._streams.write()
         punched = [*self._punches.added, *self._punches.repeated]

@@ -3,8 +3,9 @@
 SQLite has one writer at a time and its driver writes many rows quickly; there these functions do nothing special.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
+from zlib import crc32
 
 from sqlalchemy import BigInteger, Connection, Integer, Table, text
 
@@ -14,6 +15,8 @@ from central.store.portable import is_postgresql
 _LOCK = 0x68616469_00000000
 """With a number of :data:`_SUBJECTS`: the advisory locks of this program."""
 _SUBJECTS = {"partitions": 1, "gateway": 2, "serial": 3}
+_TERMINALS, _TERMINAL_LOCKS = 1_000, 256
+"""First number and count of the locks of terminals, which share them: a server's table of locks is small."""
 
 
 def is_deadlock(error: StoreError) -> bool:
@@ -29,6 +32,28 @@ def serialize(connection: Connection, subject: str) -> None:
     """
     if is_postgresql(connection):
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK + _SUBJECTS[subject]})
+
+
+def serialize_terminals(connection: Connection, punched: Iterable[str], changed: Iterable[str]) -> None:
+    """Let transactions that store punches of serial numbers, and those that change what is known of them, not overlap.
+
+    Any number that store punches run at once. What others have committed before is seen by the statements that follow.
+    """
+    if not is_postgresql(connection):
+        return
+    keys = dict.fromkeys(map(_terminal_key, punched), False) | dict.fromkeys(map(_terminal_key, changed), True)
+    if keys:  # in one order, so that no two transactions wait crosswise
+        statement = (
+            "SELECT count(CASE WHEN one.alone THEN pg_advisory_xact_lock(one.key)::text "
+            "ELSE pg_advisory_xact_lock_shared(one.key)::text END) FROM unnest(%s::bigint[], %s::boolean[]) "
+            "AS one (key, alone)"
+        )
+        ordered = sorted(keys.items())
+        connection.exec_driver_sql(statement, ([key for key, _ in ordered], [alone for _, alone in ordered]))
+
+
+def _terminal_key(serial: str) -> int:
+    return _LOCK + _TERMINALS + crc32(serial.encode()) % _TERMINAL_LOCKS
 
 
 def copy_rows(connection: Connection, into: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -30,6 +30,7 @@ from sqlalchemy import (
 from sqlmodel import Field
 
 from central.event import INCIDENTS, Event, TerminalState, read_stored
+from central.store.bulk import serialize_terminals
 from central.store.engine import KEY, Row, chunks, in_list, json_list, table
 from central.store.findings import Findings
 from central.store.ownership import counted_then
@@ -207,8 +208,10 @@ class TerminalBatch:
         for later in self._connection.execute(_LATER, place).all():
             last_before = self._connection.execute(_COMPLETE_BEFORE, place | {"sequence": later.sequence}).scalar_one()
             begin = min(int(last_before), later.end)
-            if begin != later.begin:
-                self._connection.execute(update(INCIDENT).where(INCIDENT.c.event == later.event).values(begin=begin))
+            if begin == later.begin:
+                continue
+            read = {"b_event": later.event, "b_begin": later.begin, "b_end": later.end}
+            if self._connection.execute(_MOVE_BEGIN, read | {"begin": begin}).rowcount:
                 self._moved.append(Changed(gateway.name, state.serial, min(begin, later.begin), later.end))
 
     def _device(self, gateway: Gateway, name: str, serial: str, *, has_log: bool) -> int:
@@ -275,6 +278,27 @@ class TerminalBatch:
         return {key: found[key] if _is_whole(key, found, ends) else -1 for key in keys}
 
     # Incidents.
+
+    def take_turns(self, arrived: Iterable[Arrived]) -> None:
+        """Let the batches of several gateways about one terminal follow each other, as far as their marks need it.
+
+        Punches shorten outages, and concern whoever named their terminal first: one of two batches that are stored at
+        once must see what the other has stored. To be called before punches and incidents are written.
+        """
+        punched, changed = set(), {serial for _, serial in self.found}
+        whole: set[int] = set()
+        for stream, event, _ in arrived:
+            if event.punch is not None:
+                punched.add(event.punch.serial)
+            if event.incident is None:
+                continue
+            if event.incident.serial is None:
+                whole.add(stream.gateway.key)
+            else:
+                changed.add(event.incident.serial)
+        if whole:
+            changed.update(self._connection.execute(_NAMED, {"gateways": json_list(sorted(whole))}).scalars())
+        serialize_terminals(self._connection, punched, changed)
 
     def incidents(self, arrived: Iterable[tuple[Stream, Event, int]]) -> list[Changed]:
         """Store the incidents of new events; return where doubts have changed."""
@@ -395,6 +419,7 @@ _DEVICE = select(TERMINAL.c.id, TERMINAL.c.log).where(
     TERMINAL.c.name == bindparam("name"),
     TERMINAL.c.serial == bindparam("serial"),
 )
+_NAMED = select(TERMINAL.c.serial).where(in_list(TERMINAL.c.gateway, "gateways"))
 _COUNT_DEVICES = select(func.count()).where(TERMINAL.c.gateway == bindparam("gateway"))
 _ADD_DEVICE = insert(TERMINAL).returning(TERMINAL.c.id)
 _LAST = (
@@ -455,6 +480,16 @@ _LATER = select(INCIDENT.c.event, INCIDENT.c.sequence, INCIDENT.c.begin, INCIDEN
     INCIDENT.c.kind.in_((*SINCE_COMPLETE, "misdated")),
     INCIDENT.c.begin < INCIDENT.c.end,
 )
+_MOVE_BEGIN = (
+    update(INCIDENT)
+    .where(
+        INCIDENT.c.event == bindparam("b_event"),
+        INCIDENT.c.begin == bindparam("b_begin"),
+        INCIDENT.c.end == bindparam("b_end"),
+    )
+    .values(begin=bindparam("begin"))
+)
+"""Only as it was read: the batch of another gateway may have brought its punch meanwhile."""
 _LOST, _ENDING = INCIDENT.alias("lost"), INCIDENT.alias("ending")
 
 
