@@ -56,6 +56,7 @@ encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", "
 """Write canonical JSON: sorted keys and no white space."""
 StoreError = errors.StoreError
 StoreConflict = errors.StoreConflict
+StoreStalled = errors.StoreStalled
 StoreLocked = errors.StoreLocked
 T = TypeVar("T")
 _MIGRATIONS = Path(__file__).parent / "migrations"

@@ -22,7 +22,7 @@ from central.store import contact, lanes, partitions, remarks
 from central.store.batch import Batch, Item, Outcome
 from central.store.bulk import is_deadlock
 from central.store.engine import Database, Lock, writer_lock
-from central.store.errors import StoreError
+from central.store.errors import StoreError, StoreStalled
 from central.store.lanes import FencedDatabase
 from central.store.receipts import Receipt, Receipts
 from central.store.rejections import Rejections
@@ -31,7 +31,8 @@ from central.store.streams import Moment
 from central.store.tables import events, gateways, streams, unproven
 
 DEADLOCKS = 5
-"""How often a batch is stored again that a server ended because it and another transaction waited for each other."""
+"""How often a batch is stored again that a server ended: it and another transaction waited for each other, or this
+process stood still."""
 
 log = structlog.get_logger("store")
 
@@ -191,10 +192,15 @@ class Store:
     def _commit_surely(
         self, items: Sequence[Item], rejected: Sequence[tuple[str, Rejected]], store: _Storing
     ) -> tuple[list[Remark], Outcome]:
-        """Store as :meth:`_commit`; where the server ends one of several transactions that wait crosswise, again."""
+        """Store as :meth:`_commit`; again where the server ends one of several transactions that wait crosswise.
+
+        It also ends the transaction of a process that stood still.
+        """
         for _ in range(DEADLOCKS):
             try:
                 return self._commit(items, rejected, store)
+            except StoreStalled as error:
+                log.warning("process_stood_still", reason=str(error))
             except StoreError as error:
                 if not is_deadlock(error):
                     raise

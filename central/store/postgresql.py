@@ -21,7 +21,7 @@ from sqlalchemy.dialects.postgresql.base import PGDDLCompiler
 from sqlalchemy.exc import DBAPIError
 
 from central.secret import SecretError, read_secret
-from central.store.errors import StoreConflict, StoreError, StoreLocked
+from central.store.errors import StoreConflict, StoreError, StoreLocked, StoreStalled
 from central.store.portable import LOCKS
 from central.store.sqlite import EMPTY, FOREIGN
 
@@ -30,6 +30,9 @@ OLDEST = 15
 WRITING, INBOX = 1, 2
 """Taken by each transaction that writes (alone or shared), and by each inbox (alone, or shared by lanes); with turns.py
 these are the second numbers of all advisory locks of ours."""
+WRITES_S, READS_S = 50, 3_600
+"""For how long a transaction that writes, or one that reads, may leave the server without a statement before it is
+undone: a process that stands still must not hold up the others for ever. The first is less than what these wait."""
 CONNECT_S = 10
 """How long a connection may take."""
 SECRET = "password_file"  # noqa: S105 - the name of a parameter
@@ -156,6 +159,7 @@ class Server:
         @event.listens_for(engine, "connect")
         def prepare(connection: psycopg.Connection[Any], _record: object) -> None:
             connection.execute(f"SET lock_timeout = {int(self._busy_s * 1000)}".encode())
+            connection.execute(f"SET idle_in_transaction_session_timeout = {READS_S * 1000}".encode())
             connection.commit()
 
         return engine
@@ -178,8 +182,10 @@ class Server:
         with engine.connect().execution_options(**options) as connection, connection.begin():
             if writing:
                 take = "pg_advisory_xact_lock" if alone else "pg_advisory_xact_lock_shared"
-                connection.exec_driver_sql(f"SELECT {take}({LOCKS}, {WRITING})")
-            yield connection
+                limit = f"set_config('{_IDLE_WITHIN}', '{WRITES_S}s', true)"
+                connection.exec_driver_sql(f"SELECT {limit}, {take}({LOCKS}, {WRITING})")
+            with _left_when_broken(connection):
+                yield connection
 
     @contextmanager
     def _of_a_moment(self, engine: sqlalchemy.Engine) -> Iterator[Connection]:
@@ -190,15 +196,19 @@ class Server:
         """
         with engine.connect() as connection:
             connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=self._read_only)
+            # The connection, too, must not be left with the lock between the transactions.
+            limits = f"set_config('{_IDLE_WITHIN}', '{{}}s', false), set_config('{_IDLE}', '{{}}s', false)"
             with connection.begin():
-                connection.exec_driver_sql(f"SELECT pg_advisory_lock_shared({LOCKS}, {WRITING})")
+                take = f"pg_advisory_lock_shared({LOCKS}, {WRITING})"
+                connection.exec_driver_sql(f"SELECT {take}, {limits.format(WRITES_S, WRITES_S)}")
             try:
-                with connection.begin():
+                with connection.begin(), _left_when_broken(connection):
                     yield connection
             finally:
                 try:
                     with connection.begin():
-                        connection.exec_driver_sql(f"SELECT pg_advisory_unlock_shared({LOCKS}, {WRITING})")
+                        give = f"pg_advisory_unlock_shared({LOCKS}, {WRITING})"
+                        connection.exec_driver_sql(f"SELECT {give}, {limits.format(READS_S, 0)}")
                 except DBAPIError:
                     connection.invalidate()  # the lock ends with the connection, which nothing may use again
 
@@ -256,6 +266,23 @@ class Server:
         return cause.sqlstate[:2] not in ("22", "23")
 
 
+@contextmanager
+def _left_when_broken(connection: Connection) -> Iterator[None]:
+    """Leave a connection that the server has ended, so that its end is what the caller gets, not a failing ROLLBACK.
+
+    SQLAlchemy sees it by itself, but not in what COPY raises, which the driver does alone.
+    """
+    try:
+        yield
+    except psycopg.Error:
+        if not connection.invalidated and getattr(connection.connection.driver_connection, "broken", False):
+            connection.invalidate()
+        raise
+
+
+_IDLE_WITHIN, _IDLE = "idle_in_transaction_session_timeout", "idle_session_timeout"
+
+
 class _ColumnsByBytes(PGDDLCompiler):
     """Writes columns of text so that they compare bytes: digests and pages must not depend on the server's locale."""
 
@@ -291,12 +318,15 @@ def explained(address: Address, exc: psycopg.Error | DBAPIError) -> StoreError:
     advice = _BY_STATE.get(state or "") or _BY_STATE.get((state or "")[:2])
     if advice is None and state is None:
         advice = next((hint for pattern, hint in _BY_TEXT if re.search(pattern, text)), None)
-    kind = StoreConflict if state in _CONFLICTS else StoreError
+    kind = StoreStalled if state in _STALLED else StoreConflict if state in _CONFLICTS else StoreError
     return kind(f"{address}: {text}{f'; {advice}' if advice else ''}")
 
 
 _CONFLICTS = frozenset({"40001", "40P01", "23505"})
 """SQLSTATEs of a transaction that met another one: serialization failure, deadlock, a key that the other one gave."""
+_STALLED = frozenset({"25P03", "57P05"})
+"""SQLSTATEs of a connection that was left without a statement for too long, within a transaction or outside of one."""
+_STOOD_STILL = "the process stood still for too long, and what it had begun is undone; run it again"
 _PASSWORD = f"write the role's password into a file and name it with ?{SECRET}=FILE, or use ~/.pgpass"
 _BY_TEXT = (
     (r"no password supplied|password authentication failed", _PASSWORD),
@@ -314,6 +344,8 @@ _BY_STATE = {
     "3F000": "the role's search_path names no schema that is there",
     "55P03": "another process writes for longer; try again when it has ended",
     "25006": "the server is a standby, or this role may only read; name the primary",
+    "25P03": _STOOD_STILL,
+    "57P05": _STOOD_STILL,
     "53100": "make room on the server's disk",
     "53300": "raise max_connections in postgresql.conf, or end other programs' connections",
     "57P01": "the server is stopping or restarting; try again when it runs",

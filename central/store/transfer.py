@@ -113,6 +113,8 @@ def transfer(source: Path, connection: Connection, today: date, progress: Callab
     found = []
     with closing(_open(source)) as reading:
         reading.execute("BEGIN")
+        # The server waits while the file's months are looked for, however many punches it has.
+        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         tables = _ordered(connection, _names(reading))
         locked = ", ".join(f'"{one.name}"' for one in tables)
         connection.execute(text(f"LOCK TABLE {locked} IN EXCLUSIVE MODE"))

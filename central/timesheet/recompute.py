@@ -26,7 +26,7 @@ from central.json_text import load_json
 from central.policy.office import OfficePolicies
 from central.registers.statements import pin_key
 from central.store import contact, marks, offline, outcome_proof, recorded, results, retention, tails
-from central.store.engine import Database, StoreConflict, StoreError, encode, utc
+from central.store.engine import Database, StoreConflict, StoreError, StoreStalled, encode, utc
 from central.store.marks import Marked
 from central.store.portable import is_postgresql
 from central.store.recorded import Unattributed
@@ -174,7 +174,9 @@ class Recompute:
                 with self._database.writing(alone=alone, moment=not alone) as connection:
                     taken = take(connection)
                     done = self._handle(connection, taken, alone=alone or not is_postgresql(connection))
-            except StoreConflict:
+            except StoreConflict as conflict:
+                if isinstance(conflict, StoreStalled):
+                    log.warning("process_stood_still", reason=str(conflict))
                 if alone:
                     raise
                 with self._database.writing() as connection:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from central.store.engine import Database
 from central.store.portable import run
 from tests.central.store.office import Centre
 from tests.central.stores import STORES
@@ -93,3 +94,34 @@ def test_statements_are_what_counts_now(centre: Centre) -> None:
 
     assert versions == [("2026-01-01", "2026-09-30"), ("2026-10-01", None)]
     assert enrolled == [("person:a",)]
+
+
+def test_a_database_of_an_earlier_program_gets_the_present_views(centre: Centre) -> None:
+    """What it had of them is replaced; rights that an office has given on a server stay."""
+    on_server = STORES.server is not None
+
+    def definitions() -> dict[str, str]:
+        named = "SELECT viewname, definition FROM pg_views WHERE schemaname = 'public' ORDER BY viewname"
+        rows = query(centre, named if on_server else "SELECT name, sql FROM sqlite_schema WHERE type = 'view'")
+        return dict(sorted((name, text) for name, text in rows))
+
+    before = definitions()
+    assert len(before) == 8
+    old = before["punches"].rstrip(";") + " WHERE event.key > 1"
+    with centre.database.writing() as connection:
+        if on_server:
+            run(connection, f"CREATE OR REPLACE VIEW punches AS {old}")
+            run(connection, "GRANT SELECT ON punches TO pg_monitor")
+        else:
+            run(connection, "DROP VIEW punches")
+            run(connection, old)
+        run(connection, "UPDATE alembic_version SET version_num = '0016'")
+    assert definitions() != before
+    centre.close()
+
+    Database(centre.folder / "centre.db", create=True).close()
+
+    centre._open()
+    assert definitions() == before
+    if on_server:
+        assert query(centre, "SELECT has_table_privilege('pg_monitor', 'punches', 'SELECT')") == [(True,)]

@@ -6,20 +6,24 @@ import threading
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Connection, select
+from structlog.testing import capture_logs
 
 from central.cli import Code
-from central.store import Store, StoreError, StoreLocked
-from central.store.engine import Database, writer_lock
-from central.store.postgresql import INBOX
+from central.store import Store, StoreError, StoreLocked, batch, marks
+from central.store.engine import Database, StoreStalled, writer_lock
+from central.store.portable import LOCKS
+from central.store.postgresql import INBOX, WRITING
 from central.store.results import RESULT
 from tests.broker import WAIT_S, Broker, Subscriber, eventually
 from tests.central.receiving import Sender
 from tests.central.sealing import Source
-from tests.central.store.office import Centre
-from tests.central.stores import STORES
+from tests.central.store.office import Centre, slots
+from tests.central.stores import STORES, address
 from tests.command import start
 from tests.postgres import PASSWORD, Server
 
@@ -47,7 +51,7 @@ def test_each_thing_in_the_way_is_named_with_what_to_do(postgres: Server, tmp_pa
     with postgres.superuser(other) as connection:
         connection.execute("CREATE TABLE theirs (a int)")
 
-    for address, words in {
+    for where, words in {
         "postgresql://hadir:geheim@/d": "holds a password, which others on this machine can see; write it into a file",
         "postgresql://hadir@/d?nonsense=1": 'invalid URI query parameter: "nonsense"; write postgresql://ROLE@HOST',
         "postgresql://hadir@127.0.0.1:1/d": "check that the server runs, its name and port",
@@ -59,7 +63,7 @@ def test_each_thing_in_the_way_is_named_with_what_to_do(postgres: Server, tmp_pa
         postgres.url(name): "empty; `hadir-central inbox` and `import` make its tables",
         postgres.url(other): "not a database of this version",
     }.items():
-        assert words in refusal(address)
+        assert words in refusal(where)
     assert "geheim" not in refusal("postgresql://hadir:geheim@/d")
     assert "the role needs to own the database" in refusal(postgres.url(name, role="reader"), create=True)
 
@@ -92,6 +96,65 @@ def test_a_writer_is_alone_and_readers_see_one_moment(database_url: str) -> None
         reader = Database(database_url, read_only=True)
         with reader, pytest.raises(StoreError, match="read-only"), reader.writing() as connection:
             connection.exec_driver_sql("DELETE FROM gateway")
+
+
+def stand_still(connection: Connection, url: str) -> None:
+    """Let a transaction wait until the server has ended it, which it does much sooner than usual."""
+    connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = '100ms'")
+    with psycopg.connect(url) as other:
+        other.execute(f"SELECT pg_advisory_xact_lock({LOCKS}, {WRITING})".encode())
+
+
+@pytest.mark.parametrize("options", [{}, {"alone": False}, {"alone": False, "moment": True}])
+def test_a_process_that_stands_still_within_a_transaction_holds_back_no_other_for_ever(
+    database_url: str, options: dict[str, bool]
+) -> None:
+    """The server undoes what it had begun; the process can go on, and one that reads may take longer."""
+    with Database(database_url, create=True) as database:
+        with pytest.raises(StoreStalled, match="stood still for too long"), database.writing(**options) as connection:  # noqa: PT012 - within the transaction
+            connection.exec_driver_sql("INSERT INTO gateway (name, informed) VALUES ('a/b', false)")
+            assert connection.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar_one() == "50s"
+            stand_still(connection, database_url)
+            connection.exec_driver_sql("SELECT 1")
+        with database.writing(**options) as connection:
+            connection.exec_driver_sql("INSERT INTO gateway (name, informed) VALUES ('c/d', false)")
+        with database.reading() as connection:
+            assert connection.exec_driver_sql("SELECT name FROM gateway").scalars().all() == ["c/d"]
+            assert connection.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar_one() == "1h"
+            assert connection.exec_driver_sql("SHOW idle_session_timeout").scalar_one() == "0"
+
+
+def test_a_batch_of_events_and_one_of_judging_are_done_again_after_standing_still(
+    postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever held the process, a stopped machine or a signal: nothing is lost, and the log says so."""
+    attempts = []
+
+    def once(work: Any, url: str) -> Any:
+        """Return work that stands still when it is done the first time."""
+
+        def still(connection: Connection, *given: Any) -> Any:
+            attempts.append(work)
+            if attempts.count(work) == 1:
+                stand_still(connection, url)
+            return work(connection, *given)
+
+        return still
+
+    with STORES.on(postgres):
+        centre = Centre(tmp_path, NOW)
+        centre.enter_office()
+        url = address(tmp_path / "centre.db")
+        for module, name, work in (
+            (batch, "insert_many", lambda: centre.punched("1001", "2026-09-01 07:40:00")),
+            (marks, "lock_people", lambda: centre.at("2026-09-01 20:00")),
+        ):
+            with monkeypatch.context() as patch, capture_logs() as logs:
+                patch.setattr(module, name, once(getattr(module, name), url))
+                work()
+            assert [line["event"] for line in logs if line["log_level"] == "warning"] == ["process_stood_still"]
+        assert slots(centre.day("a", "2026-09-01"))[0] == 10
+        centre.close()
 
 
 def test_several_processes_that_start_at_once_make_the_tables_once(database_url: str) -> None:

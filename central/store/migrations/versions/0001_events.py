@@ -10,7 +10,6 @@ from alembic import op
 from sqlalchemy import BigInteger, Column, ForeignKey, Integer, LargeBinary, String
 
 from central.store.migrations import old_versions
-from central.store.portable import json_field
 
 revision = "0001"
 down_revision = None
@@ -42,7 +41,6 @@ def upgrade() -> None:
         _create_ownership("ownership")
         _create_indexes()
     op.create_index("ownership_serial", "ownership", ["serial"])
-    _create_views()
 
 
 def _create_what_version_3_added(version: int) -> None:
@@ -206,39 +204,3 @@ def _create_indexes() -> None:
     op.create_index("finding_kind", "finding", ["stream", "kind"])
     op.create_index("rejected_gateway", "rejected", ["gateway"])
     op.create_index("event_quarantined", "event", ["id"], sqlite_where=_QUARANTINED, postgresql_where=_QUARANTINED)
-
-
-def _create_views() -> None:
-    """Create what other programs read; the database's functions take the fields out of the events' text."""
-    connection = op.get_bind()
-
-    def field(of: str, *path: str, integer: bool = False) -> str:
-        return json_field(connection, f"{of}.body", *path, integer=integer)
-
-    op.execute(
-        "CREATE VIEW gone AS SELECT * FROM forgotten WHERE NOT EXISTS (SELECT 1 FROM event "
-        "WHERE event.stream = forgotten.stream AND event.sequence = forgotten.sequence "
-        "AND event.digest = forgotten.digest)"
-    )
-    op.execute(
-        "CREATE VIEW unproven_missing AS SELECT * FROM unproven WHERE NOT EXISTS (SELECT 1 FROM event "
-        "WHERE event.stream = unproven.stream AND event.sequence = unproven.sequence "
-        "AND event.digest = unproven.digest)"
-    )
-    connection.exec_driver_sql(
-        "CREATE VIEW punches AS SELECT event.key, gateway.name AS gateway, punch.terminal, punch.serial, punch.pin, "  # noqa: S608 - our own words
-        f"punch.uid, punch.local_time, {field('event', 'time')} AS time, "
-        f"{field('event', 'data', 'state', integer=True)} AS state, "
-        f"{field('event', 'data', 'verify', integer=True)} AS verify, {field('event', 'data', 'suspect')} AS suspect, "
-        "punch.id, stream.name AS stream, event.sequence, event.received, event.body "
-        "FROM punch JOIN event ON event.key = punch.event JOIN stream ON stream.id = event.stream "
-        "JOIN gateway ON gateway.id = stream.gateway"
-    )
-    connection.exec_driver_sql(
-        f"CREATE VIEW punch_notes AS SELECT {field('note', 'data', 'punch')} AS punch, note.key, note.type, "  # noqa: S608 - our own words
-        "note.sequence, note.received, note.body FROM event AS note JOIN stream ON stream.id = note.stream "
-        f"JOIN punch ON punch.id = {field('note', 'data', 'punch')} "
-        "JOIN event AS counting ON counting.key = punch.event JOIN stream AS its ON its.id = counting.stream "
-        "WHERE note.type IN ('hadir.punch.confirmed.v1', 'hadir.punch.unconfirmed.v1') "
-        "AND stream.gateway = its.gateway"
-    )
