@@ -29,6 +29,8 @@ WAITS = timedelta(hours=2)
 """So long after its time a digest waits for changes that are not judged yet; then it goes, and says so."""
 LAST = time(23)
 """A digest waits until then at most: on the next day it would be that of another date."""
+_NOTHING_PLANNED = ("no_plan", "not_employed", "settled")
+"""Why a date has no verdict where none is lacking; else judging does not run, or an assignment is missing."""
 MAX_NAME = 80
 """Characters of a unit's name in a mail."""
 
@@ -92,14 +94,20 @@ def _digests(
             continue
         if (unit, on) not in judged:
             judged[unit, on] = judged_on(connection, unit, on, policies)
-        if all(states(one) <= {"no_duty", "none"} for one in judged[unit, on]):
-            continue  # a day without demanded presence
+        if all(_has_no_duty(one) for one in judged[unit, on]):
+            continue
         waiting, _ = closings.marks_touching(connection, on, on, [one.person for one in judged[unit, on]])
-        if waiting and local < min(since + WAITS, datetime.combine(local.date(), LAST, local.tzinfo)):
+        unjudged = any(one.content is None and one.why is None for one in judged[unit, on])
+        if (waiting or unjudged) and local < min(since + WAITS, datetime.combine(local.date(), LAST, local.tzinfo)):
             continue  # the next run makes it
         link = f"{settings.pages}/today/{quote(unit, safe='/')}?{urlencode({'date': on.isoformat()})}"
         name = rows[-1].record.name
         yield digest(account, unit, name, on, judged[unit, on], link, settings.least_people, waiting=waiting)
+
+
+def _has_no_duty(one: Judged) -> bool:
+    """Return whether a person had no duty on a date: a verdict says so, or nothing was planned."""
+    return states(one) <= {"no_duty"} if one.content is not None else one.why in _NOTHING_PLANNED
 
 
 def digest(
@@ -125,6 +133,8 @@ def digest(
     else:
         lines = [message("digest_head", language, unit=shown, date=on.isoformat(), people=Count(len(days))), ""]
         lines += [f"{found[state]:6}  {COUNTS[state].into(language)}" for state in COUNTED if found[state]]
+    if all(one.content is None for one in days):
+        lines += ["", message("digest_none", language)]
     if waiting:
         lines += ["", message("digest_waiting", language, count=Count(waiting))]
     lines += [

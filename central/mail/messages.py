@@ -9,6 +9,9 @@ MESSAGES: Mapping[str, Text] = {
     "digest_subject": _("Attendance {unit}, {date}"),
     "digest_head": _("{unit}, {date}: {people} people"),
     "digest_few": _("{unit}, {date}: fewer than {least} people, so no counts are sent."),
+    "digest_none": _(
+        "No verdict on this date is there yet. The page says why; the administrator's `doctor` what to do."
+    ),
     "digest_waiting": _("{count} changes wait to be judged; counts may change. The page shows what is known now."),
     "digest_more": _("Who, and why: {link}"),
     "digest_foot": _(

@@ -102,6 +102,8 @@ def restore(
     """
     at = clock_of(context)()
     copy, made = _chosen(source, at, lang)
+    for line in _later(source, copy, at, lang):
+        print(printable(line), file=sys.stderr)
     named = {"sheets.yaml": settings, "mail.yaml": mail_file, "retention.yaml": retention_file}
     others = _others(context, accounts, policies, named)
     try:
@@ -135,6 +137,22 @@ def _chosen(source: Path, at: datetime, language: Language) -> tuple[Path, Held 
     return copy, made
 
 
+def _later(source: Path, copy: Path, at: datetime, language: Language) -> Iterator[str]:
+    """Warn of copies that were made after what the clock shows: of the one that is taken, and of those left out."""
+    now = _local(at)
+    made = copies.made_at(copy)
+    if made is not None and made > at:
+        yield COPIES["clock_behind"].into(language, copy=copy, made=_local(made), now=now)
+    elif copy != source:
+        later = [one.name for one in copies.in_order(source, at) if (copies.made_at(one) or at) > at]
+        if later:
+            yield COPIES["after_now"].into(language, copies=", ".join(later), now=now)
+
+
+def _local(moment: datetime) -> str:
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M")
+
+
 def _missing(done: copies.Restored, copy: Path, language: Language) -> Iterator[str]:
     """Yield what the copy lacks: what comes again by itself, and what has to be entered again."""
     before, made = done.before, done.made
@@ -142,7 +160,7 @@ def _missing(done: copies.Restored, copy: Path, language: Language) -> Iterator[
         yield COPIES["aside"].into(language, file=done.aside)
     if before is None:
         made_at = copies.made_at(copy)
-        moment = "?" if made_at is None else made_at.astimezone().strftime("%Y-%m-%d %H:%M")
+        moment = "?" if made_at is None else _local(made_at)
         yield COPIES["unknown"].into(language, made=moment)
         return
     events = sum(max(0, seen - made.streams.get(stream, 0)) for stream, seen in before.streams.items())

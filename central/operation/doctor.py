@@ -9,6 +9,7 @@ import os
 import shutil
 import ssl
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from datetime import datetime, timedelta
@@ -17,6 +18,8 @@ from typing import Annotated
 
 import typer
 
+from central.lanes.assignment import DOOR
+from central.lanes.lease import holders
 from central.mail.settings import MailSettingsError
 from central.mail.settings import load_settings as load_mail
 from central.operation import copies
@@ -32,6 +35,8 @@ from central.settings import Settings, address_of, load_settings
 from central.store import mails
 from central.store.condition import size_of
 from central.store.engine import Database, StoreError, StoreLocked, is_there, writer_lock
+from central.store.lanes import open_lanes, plan_of
+from central.store.standby import Replication, replication
 from central.store.survey import Survey, survey, units_known
 from central.texts import Count, Language, Reason
 from central.web.access import Role
@@ -41,6 +46,8 @@ ROOM_LEAST, ROOM_WANTED = 200 * 1024 * 1024, 2 * 1024 * 1024 * 1024
 """Bytes that are to be free: below the first nothing goes on for long, below the second a person should look."""
 BACKUP_AGE = timedelta(days=2)
 PAGES_S = 20.0
+LANE_S = 10.0
+"""How long a lane may be held by no worker before it is named."""
 NAMES = 5
 """Names of a kind that one line shows."""
 _MARKS = {"passed": ("✓", "+"), "warned": ("!", "!"), "failed": ("✗", "X")}
@@ -97,6 +104,9 @@ def examine(settings: Settings, now: datetime) -> Iterator[Step]:
         else:
             yield step
     yield _receiver(settings.database)
+    if isinstance(settings.database, str):
+        with suppress(StoreError):  # named above
+            yield from _server(settings.database, synchronous=settings.inbox.synchronous)
     yield from _disk(settings)
     yield passed("centre", "clock") if _synchronised() else warned("centre", "clock_free")
     yield _backup(settings, now)
@@ -154,6 +164,45 @@ def _receiver(database: Path | str) -> Step:
     finally:
         os.close(lock)
     return failed("centre", "receiver_stopped")
+
+
+def _server(database: str, *, synchronous: bool) -> Iterator[Step]:
+    """Look at what only a database on a server has: its standby, and lanes. ``synchronous``: receipts wait for it."""
+    with closing(Database(database, read_only=True)) as opened:
+        with opened.reading() as connection:
+            found = replication(connection)
+        if found.wanted or synchronous:
+            yield _standby(found)
+        if (free := _free_lanes(opened)) is not None:
+            names = [str(number) if number != DOOR else f"{number} (door)" for number in free]
+            yield failed("centre", "lanes_free", lanes=_listed(names)) if free else passed("centre", "lanes_held")
+
+
+def _standby(found: Replication) -> Step:
+    if found.synchronous:
+        return passed("centre", "standby_synchronous", names=_listed(found.synchronous))
+    if found.hidden:
+        return warned("centre", "standby_hidden")
+    if found.wanted:
+        return failed("centre", "standby_missing", wanted=found.wanted)
+    return failed("centre", "standby_unset")
+
+
+def _free_lanes(database: Database) -> list[int] | None:
+    """Return the lanes that no worker holds; None where there are none, or no worker runs, which is named before.
+
+    A lane whose worker has just ended is taken by another one within seconds.
+    """
+    until_s = time.monotonic() + LANE_S
+    while True:
+        with database.reading() as connection:
+            if plan_of(connection) is None:
+                return None
+            held = holders(connection)
+            free = sorted(open_lanes(connection).keys() - held.keys())
+        if not free or time.monotonic() >= until_s:
+            return free if held else None
+        time.sleep(0.5)
 
 
 def _disk(settings: Settings) -> Iterator[Step]:

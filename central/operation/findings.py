@@ -57,6 +57,33 @@ FINDINGS: Mapping[str, tuple[Text, Text | None]] = {
     "receiver": (_("the receiver runs"), None),
     "receiver_stopped": (_("no receiver runs: gateways wait, and nothing is judged"), _START),
     "receiver_hidden": (_("whether a receiver runs is not known: {reason}"), _("Run this with sudo.")),
+    "standby_synchronous": (_("synchronous standby: {names}"), None),
+    "standby_missing": (
+        _("the server waits for a synchronous standby ({wanted}), and none is connected: nothing can be stored"),
+        _(
+            "Bring the standby back, or let the server wait for none meanwhile: docs/runbooks.md, “A lost standby”. "
+            "Gateways keep what they record."
+        ),
+    ),
+    "standby_unset": (
+        _("receipts wait for a synchronous standby, and the server has none: gateways delete nothing"),
+        _(
+            "Name the standby in `synchronous_standby_names` of the server (docs/lanes.md, “Receipts and a standby”), "
+            "or set `inbox: synchronous: false`."
+        ),
+    ),
+    "standby_hidden": (
+        _("whether the server has a synchronous standby is not shown to this role"),
+        _("On the server: GRANT pg_monitor TO the role of the database's address. Receipts may wait until then."),
+    ),
+    "lanes_held": (_("every lane is held by a worker"), None),
+    "lanes_free": (
+        _("lanes that no worker holds: {lanes}; nothing of their sites is received"),
+        _(
+            "Look at the log of each machine with `hadir-central inbox --lanes` (lane_failed, database_lost) and "
+            "restart its service: docs/runbooks.md, “A stuck lane”."
+        ),
+    ),
     "room": (_("room in {folder}: {free}"), None),
     "little_room": (
         _("little room in {folder}: {free}"),

@@ -67,6 +67,14 @@ COPIES = {
     ),
     "none": _("{folder}: no complete copy in it that is as it was written"),
     "passed_over": _("passed over: {reason}"),
+    "clock_behind": _(
+        "WARNING: the copy {copy} was made at {made}, and this computer's clock shows {now}. Correct the clock before "
+        "the services start: moments of receipt and entry rest on it."
+    ),
+    "after_now": _(
+        "WARNING: left out, because this computer's clock shows {now} and they were made after that: {copies}. If the "
+        "clock is behind, correct it and restore again, or name the copy."
+    ),
     "restored": _("OK: {database} is the copy {copy} now: {events} events"),
     "aside": _("What was there is kept: {file}. It holds people's data; remove it when it is no longer needed."),
     "unknown": _("Not in the copy: what was received and entered after {made}. Gateways send their part again."),

@@ -6,9 +6,10 @@ empties that, as the runbook of a lost standby says, goes on without. Receipts d
 
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import structlog
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from central.store.engine import Database
 
@@ -17,6 +18,25 @@ WAIT_S = 0.5
 _POLL_S = 0.02
 
 log = structlog.get_logger("store")
+
+
+class Replication(NamedTuple):
+    """What a server waits for when it commits, and who follows it."""
+
+    wanted: str
+    """``synchronous_standby_names``; empty: commits wait for none."""
+    synchronous: tuple[str, ...]
+    """Names of the connected standbys for which a commit waits."""
+    hidden: bool
+    """A standby is connected whose state this role may not see."""
+
+
+def replication(connection: Connection) -> Replication:
+    """Return how a server replicates now."""
+    rows = connection.execute(_FOLLOWERS).all()
+    wanted = connection.execute(text("SELECT current_setting('synchronous_standby_names')")).scalar_one()
+    synchronous = sorted(name for name, state in rows if state in ("sync", "quorum"))
+    return Replication(str(wanted).strip(), tuple(synchronous), any(state is None for _, state in rows))
 
 
 class Standby:
@@ -49,6 +69,7 @@ class Standby:
         return bool(held)
 
 
+_FOLLOWERS = text("SELECT application_name, sync_state FROM pg_stat_replication")
 _WRITTEN = text("SELECT CAST(pg_current_wal_lsn() AS text)")
 _HELD = text(
     "SELECT coalesce(bool_or(sync_state IN ('sync', 'quorum') AND flush_lsn >= CAST(:written AS pg_lsn)), false), "

@@ -355,6 +355,27 @@ def test_a_digest_waits_for_changes_that_are_not_judged_and_goes_where_its_accou
     centre.close()
 
 
+def test_a_date_without_any_verdict_is_announced_and_one_without_duty_is_not(tmp_path: Path) -> None:
+    """Nothing judges: silence would look like a day off. After two hours the superior reads that; never on a Sunday."""
+    centre = Centre(tmp_path, datetime(2026, 8, 29, 20, tzinfo=UTC))
+    centre.enter_office()
+    settings = Settings(pages="https://presensi.example.go.id", least_people=2)
+
+    def due(moment: str) -> list[str]:
+        centre.now = datetime.fromisoformat(f"{moment}+07:00")
+        with centre.database.reading() as connection:
+            found = mails_due(connection, [account()], OfficePolicies(POLICIES), settings, centre.now)
+            return [one.text for one in found if one.kind == "digest"]
+
+    assert due("2026-09-02 08:30") == []
+    (text,) = due("2026-09-02 10:01")
+    assert "     2  not judged" in text
+    assert "No verdict on this date is there yet." in text
+    centre.at("2026-08-31 12:00")
+    assert due("2026-08-31 12:00") == []  # of a Sunday
+    centre.close()
+
+
 def test_a_digest_of_the_late_evening_waits_for_no_change_beyond_its_day(tmp_path: Path) -> None:
     """After midnight yesterday is another date: the digest would never be sent."""
     centre = Centre(tmp_path, datetime(2026, 8, 30, 20, tzinfo=UTC))

@@ -278,6 +278,31 @@ def test_a_copy_from_when_the_clock_was_ahead_displaces_no_new_one(tmp_path: Pat
     assert kept not in (ahead, new)
 
 
+def test_a_clock_that_is_behind_the_copies_is_named(tmp_path: Path) -> None:
+    """The newest copies look as if they were made while the clock was ahead: they are left out, and that is said."""
+    db, to = filled(tmp_path, 3), tmp_path / "to"
+    old = copied(db, to).rename(to / "centre-20260101T000000Z")
+    state(old, "2026-01-01T00:00:00+00:00")
+    db.unlink()
+    new = copied(filled(tmp_path, 4), to)
+    state(new, "2099-01-01T00:00:00+00:00")
+    code, output = central("restore", to, "--db", db)
+    assert (code, len(held(db)), f"they were made after that: {new.name}" in output) == (0, 3, True), output
+    [aside] = tmp_path.glob("centre.db.replaced-*")
+    assert len(held(aside)) == 4
+    code, output = central("restore", new, "--db", db)
+    assert (code, len(held(db)), "WARNING" in output, "Correct the clock before" in output) == (0, 4, True, True), (
+        output
+    )
+
+
+def state(copy: Path, made: str) -> None:
+    """Let a copy state when it was made."""
+    about = json.loads((copy / "about.json").read_text())
+    (copy / "about.json").write_text(json.dumps(about | {"made": made}))
+    resum(copy, "about.json")
+
+
 def test_a_folder_of_copies_gives_its_newest_sound_one(tmp_path: Path) -> None:
     """One states a time ahead, one was harmed, one has a name from before: the sound one in between is put back."""
     db, to = filled(tmp_path, 3), tmp_path / "to"

@@ -10,16 +10,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from central.cli import Code, hint_lines
+from central.lanes.lease import LANE_LOCKS, WORKER_LOCKS
 from central.operation import broker_check, doctor
 from central.operation.broker_check import certificate_in
 from central.operation.findings import FINDINGS
 from central.operation.steps import Step
 from central.policy.load import SHIPPED
 from central.settings import BrokerSettings, load_settings
-from central.store import Message, Store, contact, mails
+from central.store import Message, Store, contact, lanes, mails
 from central.store.engine import Database
 from central.store.mails import New
 from central.store.survey import survey
@@ -32,7 +34,8 @@ from tests.broker import WAIT_S, Broker, eventually, free_port
 from tests.central.sealing import GATEWAY, Source, batch
 from tests.central.test_cli import environment
 from tests.central.test_cli import running as inbox
-from tests.postgres import PASSWORD, Server
+from tests.postgres import PASSWORD, ROLE, Server
+from tests.standby import Standby as Following
 
 TEMPLATES = Path(__file__).parents[3] / "config" / "templates"
 ACL = """\
@@ -283,3 +286,46 @@ def test_on_a_server_the_advice_is_about_the_server(postgres: Server, tmp_path: 
         assert code == Code.DISK
         assert output.splitlines()[1:] == [f"  {line}" for line in hint_lines("server")]
     postgres.drop(name)
+
+
+def test_a_missing_standby_and_lanes_that_no_worker_holds_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a server that waits for a standby, with workers that hold all lanes, some, and none."""
+    monkeypatch.setattr(doctor, "LANE_S", 0.0)
+    with Server(durable=True) as server, server.superuser() as administrator:
+        url = server.url(server.fresh())
+        Database(url, create=True).close()
+
+        def at_server(*, synchronous: bool = False) -> dict[str, Step]:
+            return {step.finding: step for step in doctor._server(url, synchronous=synchronous)}
+
+        def wait_for(standby: str) -> None:
+            administrator.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{standby}'".encode())
+            administrator.execute("SELECT pg_reload_conf()")
+
+        path = settings(tmp_path, "mqtt://127.0.0.1:9", postgresql={"url": url}, inbox={"synchronous": True})
+        assert found(path)["standby_unset"].outcome == "failed"
+        with Following(server, "cluster_name = 'siaga'"):
+            wait_for("siaga")
+            eventually(lambda: at_server().keys() == {"standby_hidden"}, what="the standby")
+            administrator.execute(f"GRANT pg_monitor TO {ROLE}".encode())
+            eventually(lambda: at_server().keys() == {"standby_synchronous"}, what="that it is synchronous")
+            assert at_server()["standby_synchronous"].values == {"names": "siaga"}
+        eventually(lambda: at_server().keys() == {"standby_missing"}, what="that it is gone")
+        assert at_server()["standby_missing"].values == {"wanted": "siaga"}
+        wait_for("")
+        eventually(lambda: at_server().keys() == set(), what="that the server waits for none")
+
+        with closing(Database(url)) as database, database.writing() as connection:
+            lanes.begin_plan(connection, lanes.Plan(2, "hadir", "c"), lambda _site: 1, datetime.now(UTC))
+        assert at_server().keys() == set()  # no worker runs, which is a finding of its own
+        with psycopg.connect(url, autocommit=True) as worker:
+            for first, second in ((WORKER_LOCKS, 7), (LANE_LOCKS, 0), (LANE_LOCKS, 2)):
+                worker.execute(f"SELECT pg_advisory_lock({first}, {second})".encode())
+            free = at_server()["lanes_free"]
+            assert (free.outcome, free.values) == ("failed", {"lanes": "1"})
+            worker.execute(f"SELECT pg_advisory_lock({LANE_LOCKS}, 1)".encode())
+            assert at_server().keys() == {"lanes_held"}
+            worker.execute(f"SELECT pg_advisory_unlock({LANE_LOCKS}, 0)".encode())
+            assert at_server()["lanes_free"].values == {"lanes": "0 (door)"}
