@@ -14,6 +14,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Index,
+    Select,
     bindparam,
     delete,
     func,
@@ -26,15 +27,15 @@ from sqlmodel import Field
 
 from central.event import Punch
 from central.store.bodies import extent_of_gap
-from central.store.engine import KEY, Row, delete_many, encode, insert_many, listed, table
+from central.store.engine import KEY, Row, delete_many, encode, insert_many, json_list, listed, table
 from central.store.offline import Offline
 from central.store.ownership import Recounted
-from central.store.portable import is_postgresql
+from central.store.portable import is_postgresql, json_each
 from central.store.registers import ROW
 from central.store.tables import gaps, gateways, streams
 from central.store.tails import Tail
 from central.store.terminals import INCIDENT, TERMINAL, Advance, Changed
-from central.timesheet.affected import FOREVER, Mark, Reading, coalesced, read_key
+from central.timesheet.affected import FOREVER, Mark, Reading, coalesced, place_key, read_key
 
 
 class AffectedRow(Row, table=True):
@@ -142,7 +143,7 @@ def mark_assigned(
     """Mark what a decision about a serial number touches: its punches, and the people whose doubts are of its site."""
     mark_recounted(connection, recounted, entered)
     on = date.fromisoformat(entered[:10])
-    places = [Mark(f"terminal:{serial}", since, FOREVER), Mark(f"awaited:{serial}", on, on)]
+    places = [Mark(place_key("terminal", serial), since, FOREVER), Mark(place_key("awaited", serial), on, on)]
     mark(connection, places, {"kind": "ownership"}, entered)
 
 
@@ -155,7 +156,7 @@ def mark_gaps(connection: Connection, differing: Iterable[tuple[str, int, tuple[
     marks = []
     for gateway, stream, gap in differing:
         begin, end = extent_of_gap(connection, stream, *gap)
-        found = Mark(f"site:{gateway.partition('/')[0]}", _day_at(begin, -1), min(_day_at(end, 1), last))
+        found = Mark(_site_of(gateway), _day_at(begin, -1), min(_day_at(end, 1), last))
         if found.first <= found.last:
             marks.append(found)
     mark(connection, marks, {"kind": "gap"}, entered)
@@ -166,7 +167,7 @@ def mark_changed(connection: Connection, changed: Iterable[Changed], entered: st
     last = date.fromisoformat(entered[:10]) + timedelta(days=1)
     found = [
         Mark(
-            f"site:{one.gateway.partition('/')[0]}" if one.serial is None else f"terminal:{one.serial}",
+            _site_of(one.gateway) if one.serial is None else place_key("terminal", one.serial),
             _day_at(one.begin, -1),
             min(_day_at(one.end, 1), last),
         )
@@ -178,21 +179,21 @@ def mark_changed(connection: Connection, changed: Iterable[Changed], entered: st
 def mark_tails(connection: Connection, ends: Iterable[Tail], entered: str) -> None:
     """Mark the days of ends of streams that stay away since now, or have arrived."""
     last = date.fromisoformat(entered[:10]) + timedelta(days=1)
-    found = [Mark(f"site:{one.gateway.partition('/')[0]}", min(_day_at(one.begin, -1), last), last) for one in ends]
+    found = [Mark(_site_of(one.gateway), min(_day_at(one.begin, -1), last), last) for one in ends]
     mark(connection, found, {"kind": "gap"}, entered)
 
 
 def mark_offline(connection: Connection, episodes: Iterable[Offline], entered: str) -> None:
     """Mark the days since which gateways are not known to run, or were not."""
     last = date.fromisoformat(entered[:10]) + timedelta(days=1)
-    found = [Mark(f"site:{one.gateway.partition('/')[0]}", min(_day_at(one.begin, -1), last), last) for one in episodes]
+    found = [Mark(_site_of(one.gateway), min(_day_at(one.begin, -1), last), last) for one in episodes]
     mark(connection, found, {"kind": "outage"}, entered)
 
 
 def mark_advances(connection: Connection, advances: Iterable[Advance], entered: str) -> None:
     """Mark the days that wait for logs which are known further than before."""
     on = date.fromisoformat(entered[:10])
-    found = [Mark(f"awaited:{one.serial}", on, on) for one in advances]
+    found = [Mark(place_key("awaited", one.serial), on, on) for one in advances]
     mark(connection, found, {"kind": "watermark"}, entered)
 
 
@@ -203,10 +204,15 @@ def mark_devices(connection: Connection, found: Iterable[tuple[str, str]], enter
     """
     last = date.fromisoformat(entered[:10]) + timedelta(days=1)
     marks_of_all = []
+    since: dict[str, date] = {}
     for gateway, serial in dict.fromkeys(found):
-        begin = min([_day_at(at, -1) for at in _doubts_since(connection, gateway)], default=last)
-        first = min(begin, last - timedelta(days=NEW_TERMINAL_DAYS + 2))
-        marks_of_all += [Mark(f"terminal:{serial}", first, last), Mark(f"awaited:{serial}", last, last)]
+        if gateway not in since:
+            begin = min([_day_at(at, -1) for at in _doubts_since(connection, gateway)], default=last)
+            since[gateway] = min(begin, last - timedelta(days=NEW_TERMINAL_DAYS + 2))
+        marks_of_all += [
+            Mark(place_key("terminal", serial), since[gateway], last),
+            Mark(place_key("awaited", serial), last, last),
+        ]
     mark(connection, marks_of_all, {"kind": "terminal"}, entered)
 
 
@@ -220,7 +226,7 @@ def mark_owners(connection: Connection, devices: Iterable[tuple[str, str]], ente
     for gateway, serial in devices:
         former = connection.execute(_NAMED_FIRST, {"serial": serial}).scalar()
         if former is not None and former != gateway:
-            places = f"terminal:{serial}", f"site:{former.partition('/')[0]}"
+            places = place_key("terminal", serial), _site_of(former)
             found += [Mark(place, date.min, last) for place in places]
     mark(connection, found, {"kind": "ownership"}, entered)
 
@@ -243,6 +249,11 @@ def _doubts_since(connection: Connection, gateway: str) -> list[int]:
         connection.execute(select(func.min(INCIDENT.c.begin)).where(INCIDENT.c.gateway == of_gateway)).scalar_one(),
     ]
     return [at for at in found if at is not None]
+
+
+def _site_of(gateway: str) -> str:
+    """Return the subject of everybody at the site of ``site/gateway``."""
+    return place_key("site", gateway.partition("/")[0])
 
 
 def _day_at(instant: int, days: int) -> date:
@@ -349,20 +360,57 @@ def spread_all(connection: Connection, one: Marked) -> None:
     _spread(connection, one, ROW.c.kind == "people")
 
 
-def spread_place(connection: Connection, one: Marked, place: str) -> None:
-    """Make a mark of each person who was enrolled with any PIN at a ``terminal:SERIAL`` or ``site:S``."""
-    _spread(connection, one, ROW.c.kind == "enrolments", ROW.c.other >= f"{place} ", ROW.c.other < f"{place}!")
+def spread_places(connection: Connection, one: Marked, places: Iterable[str]) -> None:
+    """Make one mark of each person who was enrolled with any PIN at any ``terminal:SERIAL`` or ``site:S``.
+
+    Who has such a mark already, of the same cause and of all dates, gets no other one: no other transaction may be
+    handling it, so the caller's writes alone.
+    """
+    first, last = one.first.isoformat(), one.last.isoformat()
+    waiting = select(AFFECTED.c.subject).where(
+        _WAITS, AFFECTED.c.first <= first, AFFECTED.c.last >= last, AFFECTED.c.cause == one.cause
+    )
+    wanted = _enrolled_at(places, ROW.c.subject).where(*_valid_on(first, last)).except_(waiting).subquery()
+    columns = wanted.c.subject, literal(first), literal(last), literal(one.cause), literal(one.entered)
+    _insert_found(connection, select(*columns).order_by(wanted.c.subject))
 
 
-def spread_awaited(connection: Connection, one: Marked, place: str) -> None:
-    """Make a mark of each awaited day of people who were ever enrolled at a ``terminal:SERIAL`` or ``site:S``."""
-    enrolled = select(ROW.c.subject).where(
-        ROW.c.kind == "enrolments", ROW.c.other >= f"{place} ", ROW.c.other < f"{place}!"
+def spread_awaited(connection: Connection, one: Marked, places: Iterable[str]) -> None:
+    """Make one mark of each awaited day of people who were ever enrolled at any ``terminal:SERIAL`` or ``site:S``.
+
+    As :func:`spread_places`: a day that such a mark has already gets no other one.
+    """
+    enrolled = _enrolled_at(places, _PERSON_OF_ROW)
+    days = select(AWAITED.c.person, AWAITED.c.date).where(AWAITED.c.person.in_(enrolled))
+    marked = select(AWAITED.c.person, AWAITED.c.date).where(
+        _WAITS,
+        AFFECTED.c.cause == one.cause,
+        AWAITED.c.person == _PERSON_OF_MARK,
+        AWAITED.c.date.between(AFFECTED.c.first, AFFECTED.c.last),
     )
-    subject = literal("person:") + AWAITED.c.person
-    found = select(subject, AWAITED.c.date, AWAITED.c.date, literal(one.cause), literal(one.entered)).where(
-        subject.in_(enrolled)
-    )
+    left = days.except_(marked).subquery()
+    subject = literal("person:") + left.c.person
+    columns = subject, left.c.date, left.c.date, literal(one.cause), literal(one.entered)
+    _insert_found(connection, select(*columns).order_by(left.c.person, left.c.date))
+
+
+_PERSON_OF_ROW, _PERSON_OF_MARK = (func.substr(one.c.subject, len("person:") + 1) for one in (ROW, AFFECTED))
+"""The key of a person, where a subject is one; it leads to the index of awaited days."""
+
+
+def _enrolled_at(places: Iterable[str], column: ColumnElement[str]) -> Select[Any]:
+    """Return a column of the rows that enrol people at places: those whose other key is a place, a space and a PIN."""
+    place = json_each(json_list(sorted(set(places)))).table_valued("value", name="place").c.value
+    at = ROW.c.other >= place.concat(" "), ROW.c.other < place.concat("!")
+    return select(column).where(ROW.c.kind == "enrolments", *at)
+
+
+def _valid_on(first: str, last: str) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions that a row of a register is valid on any of some dates."""
+    return ROW.c.valid_from <= last, func.coalesce(ROW.c.valid_until, FOREVER.isoformat()) >= first
+
+
+def _insert_found(connection: Connection, found: Select[Any]) -> None:
     connection.execute(insert(AFFECTED).from_select(["subject", "first", "last", "cause", "entered"], found))
 
 
@@ -379,16 +427,8 @@ def _spread(connection: Connection, one: Marked, *conditions: ColumnElement[bool
     """Make a mark, with the dates of a shared mark, of each subject of rows that are valid on any of them."""
     first, last = one.first.isoformat(), one.last.isoformat()
     columns = ROW.c.subject, literal(first), literal(last), literal(one.cause), literal(one.entered)
-    found = (
-        select(*columns)
-        .where(
-            *conditions,
-            ROW.c.valid_from <= last,
-            func.coalesce(ROW.c.valid_until, FOREVER.isoformat()) >= first,
-        )
-        .group_by(ROW.c.subject)
-    )
-    connection.execute(insert(AFFECTED).from_select(["subject", "first", "last", "cause", "entered"], found))
+    found = select(*columns).where(*conditions, *_valid_on(first, last)).group_by(ROW.c.subject)
+    _insert_found(connection, found)
 
 
 def drop_failed(connection: Connection) -> None:

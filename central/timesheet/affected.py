@@ -20,8 +20,8 @@ class Mark(NamedTuple):
     """Days to judge again, both dates included."""
 
     subject: str
-    """``person:K``, ``unit:K``, ``timetable:K``, ``schedule:K``, ``scope:K``, ``policy:K``, ``terminal:SERIAL``,
-    ``awaited:SERIAL`` (days of its people that wait for more to be known), a
+    """``person:K``, ``unit:K``, ``timetable:K``, ``schedule:K``, ``scope:K``, ``policy:K``, a :func:`place_key`
+    (``site:S``, ``terminal:SERIAL``; ``awaited:SERIAL``: days of its people that wait for more to be known), a
     :func:`~central.registers.statements.pin_key`, or a :func:`read_key`."""
     first: date
     last: date
@@ -79,6 +79,25 @@ def read_of(subject: str) -> Reading | None:
 
 
 _READ = "read:"
+
+
+def place_key(kind: str, name: str) -> str:
+    """Return the subject of everybody at a ``site`` or ``terminal``, or of their ``awaited`` days.
+
+    A serial number may hold blanks; in a mark tabulators stand for them, as behind a blank stands a PIN.
+    """
+    return f"{kind}:{name.replace(' ', _BLANK)}"
+
+
+def place_of(subject: str) -> tuple[str, str] | None:
+    """Return what a :func:`place_key` is made of; None where the subject is none."""
+    kind, _, name = subject.partition(":")
+    whole = kind in _PLACES and (kind == "awaited" or " " not in name)
+    return (kind, name.replace(_BLANK, " ")) if whole else None
+
+
+_PLACES = ("site", "terminal", "awaited")
+_BLANK = "\t"
 
 
 def touched(new: Stated | None, old: Stated | None) -> list[Mark]:

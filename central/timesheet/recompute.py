@@ -32,7 +32,7 @@ from central.store.portable import is_postgresql
 from central.store.recorded import Unattributed
 from central.store.registers import Registers
 from central.store.results import Last, Revision
-from central.timesheet.affected import REACH, Mark, Reading, read_of
+from central.timesheet.affected import REACH, Mark, Reading, place_key, place_of, read_of
 from central.timesheet.attribution import Enrolments, Reader
 from central.timesheet.clock import DAY_S, midnight, zone_named
 from central.timesheet.facts import WIDE, Facts, Judgement, extent_of, judge_now, padded
@@ -223,8 +223,7 @@ class Recompute:
     def _handle(self, connection: Connection, taken: list[Marked], *, alone: bool) -> "_Batch":
         """Judge what marks name, but those of people whom another process judges; they wait on.
 
-        So do those of awaited days, unless the transaction is ``alone``: a batch beside it may have judged such a day
-        without what has come, and which days await that is known only once that batch is committed.
+        So do those of places, unless the transaction is ``alone``, see :func:`expand_all`.
         """
         now = self._now()
         done = _Batch()
@@ -234,7 +233,7 @@ class Recompute:
                 simple.append(mark)
             elif read_of(mark.subject) is not None:
                 readings.append(mark)
-            elif mark.subject.startswith("awaited:") and not alone:
+            elif place_of(mark.subject) is not None and not alone:
                 done.left.append(mark.id)
             else:
                 shared.append(mark)
@@ -287,7 +286,7 @@ class Recompute:
         for use in unknown | ended:
             on = date.fromisoformat(use.date)
             alike = clocks[use] == offsets[on]  # else it lies on a neighbour in the zone of some people
-            marks_of_sites.append(Mark(f"site:{use.site}", *padded(on, on, 0 if alike else 1)))
+            marks_of_sites.append(Mark(place_key("site", use.site), *padded(on, on, 0 if alike else 1)))
         marks.mark(connection, marks_of_sites, {"kind": "unattributed"}, utc(now))
 
     def _put_on_record(self, connection: Connection, names: set[str], entered: str) -> None:

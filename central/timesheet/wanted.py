@@ -12,7 +12,7 @@ from central.registers.statements import pin_key
 from central.store import marks, recorded, results
 from central.store.marks import Marked
 from central.store.registers import Registers
-from central.timesheet.affected import Mark, Reading, read_key
+from central.timesheet.affected import Mark, Reading, place_of, read_key
 from central.timesheet.assemble import Days, Planned
 from central.timesheet.clock import midnight
 from central.timesheet.facts import WIDE, padded
@@ -64,8 +64,8 @@ class Wanted:
         return parts
 
 
-def expand(connection: Connection, mark: Marked) -> None:
-    """Replace a mark of a shared subject by marks of those whom it concerns."""
+def _expand(connection: Connection, mark: Marked) -> None:
+    """Replace a mark of a subject that is no place by marks of those whom it concerns."""
     kind, _, key = mark.subject.partition(":")
     registers = Registers(connection)
     if kind == "unit":
@@ -78,7 +78,7 @@ def expand(connection: Connection, mark: Marked) -> None:
     elif mark.subject == "scope:all":
         marks.spread_all(connection, mark)
     elif kind == "scope":
-        expand(connection, mark._replace(subject=f"unit:{key}"))
+        _expand(connection, mark._replace(subject=f"unit:{key}"))
     elif kind == "timetable":
         marks.spread(connection, mark, [mark.subject], "rosters")
         names = {
@@ -90,24 +90,31 @@ def expand(connection: Connection, mark: Marked) -> None:
         marks.spread(connection, mark, sorted(names), "assignments")
     elif kind in ("schedule", "policy"):
         marks.spread(connection, mark, [mark.subject], "assignments")
-    elif kind == "awaited":
-        for place in _with_sites(connection, key):
-            marks.spread_awaited(connection, mark, place)
-    elif kind in ("terminal", "site"):
-        _expand_place(connection, mark, mark.subject)
 
 
 def expand_all(connection: Connection, shared: Iterable[Marked]) -> None:
-    """Replace marks of shared subjects; those of PINs that a file of enrolments made are looked up together."""
+    """Replace marks of shared subjects by marks of those whom they concern.
+
+    Those of PINs that a file of enrolments made are looked up together, and so are those of places: what the terminals
+    of a site bring at once concerns the same people. Where one of a place is among them, the transaction must write
+    alone: whom it concerns may have such a mark already, which counts for both only where no batch beside this one can
+    have begun to judge by it; and which days wait for a terminal is known only once such a batch is committed.
+    """
     alike: dict[Marked, list[tuple[str, str]]] = {}
+    of_places: dict[tuple[bool, date, date, str], list[Marked]] = {}
     for mark in shared:
+        whole = place_of(mark.subject)
         place, _, pin = mark.subject.partition(" ")
-        if pin and place.startswith(("terminal:", "site:")):
+        if whole is not None:
+            of_places.setdefault((whole[0] == "awaited", mark.first, mark.last, mark.cause), []).append(mark)
+        elif pin and place.startswith(("terminal:", "site:")):
             alike.setdefault(mark._replace(id=0, subject=""), []).append((place, pin))
         else:
-            expand(connection, mark)
-    for mark, places in alike.items():
-        _expand_pins(connection, mark, places)
+            _expand(connection, mark)
+    for mark, pins in alike.items():
+        _expand_pins(connection, mark, pins)
+    if of_places:
+        _expand_places(connection, of_places)
 
 
 def _expand_pins(connection: Connection, mark: Marked, places: Collection[tuple[str, str]]) -> None:
@@ -137,23 +144,27 @@ def _keys_of(place: str, pin: str, sites: Mapping[str, Mapping[str, str]]) -> li
     return [f"{place} {pin}", *(pin_key(pin, None, site) for site in sorted(set(beside.values())))]
 
 
-def _expand_place(connection: Connection, mark: Marked, place: str) -> None:
-    """Mark the people who are enrolled at a terminal or a site, with those of its terminals or of its site."""
-    kind, _, key = place.partition(":")
-    if kind == "site":
-        sites = recorded.sites_of(connection)
-        beside = [f"terminal:{serial}" for serial, there in sites.items() if key in there.values()]
-        places = [place, *beside]
-    else:
-        places = _with_sites(connection, key)
-    for one in places:
-        marks.spread_place(connection, mark, one)
+def _expand_places(
+    connection: Connection, of_places: Mapping[tuple[bool, date, date, str], Collection[Marked]]
+) -> None:
+    """Mark people who are enrolled at places, once for all marks that are alike; or those of their days that wait.
 
-
-def _with_sites(connection: Connection, serial: str) -> list[str]:
-    """Return a terminal and the sites at which it ever was."""
-    sites = recorded.sites_of(connection).get(serial, {})
-    return [f"terminal:{serial}", *(f"site:{site}" for site in sorted(set(sites.values())))]
+    The people of a terminal are those who are enrolled there or at its sites, those of a site likewise.
+    """
+    sites = recorded.sites_of(connection)
+    terminals: dict[str, list[str]] = {}
+    for serial, there in sites.items():
+        for site in set(there.values()):
+            terminals.setdefault(site, []).append(f"terminal:{serial}")
+    for (awaited, *_), alike in sorted(of_places.items()):  # days that wait last: dates of the others hold most
+        places = set()
+        for kind, name in filter(None, (place_of(mark.subject) for mark in alike)):
+            if kind == "site":
+                places |= {f"site:{name}", *terminals.get(name, ())}
+            else:
+                places |= {f"terminal:{name}", *(f"site:{site}" for site in sites.get(name, {}).values())}
+        spread = marks.spread_awaited if awaited else marks.spread_places
+        spread(connection, min(alike, key=lambda mark: mark.entered), places)
 
 
 def dates_of(mark: Marked) -> Iterator[date]:

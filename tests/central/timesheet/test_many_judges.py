@@ -71,6 +71,7 @@ def arrive(centre: Centre, number: int, random: Random) -> None:
             events += centre.punches(str(2000 + person), f"{day} {clock}")
     random.shuffle(events)
     centre.receive(*events)
+    centre.state(f"door-{number}", f"S{number + 2}")  # another terminal, which nobody has read
     who = random.choice(PEOPLE)
     if number == 1:
         centre.enter("leave", f"person,kind,from,begin,end\n{who},annual,{FIRST},07:00,12:00\n")
