@@ -111,7 +111,9 @@ def test_no_order_of_states_and_punches_loses_a_mark(centre: Centre, seed: int) 
             centre.receive(arrival)
         else:
             until = f"2026-09-01 {chance.choice(('12', '20'))}:30"
-            centre.state(*arrival, until if chance.random() < 0.7 else None, chance.randrange(len(events) + 1))
+            name, serial = arrival
+            read = until if chance.random() < 0.7 else None
+            centre.state(name, serial, read, chance.randrange(len(events) + 1))
         centre.now += timedelta(seconds=chance.choice((0, 0, 90)))
         worker = centre.worker(person_days=chance.choice((1, 5, 40)))
         for _ in range(chance.randrange(3)):
