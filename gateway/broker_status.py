@@ -38,7 +38,7 @@ class BrokerStatus:
     def held(self) -> list[str]:
         """Return what the broker does not accept, in technical English."""
         return [
-            *(f"nobody subscribes to {topic}" for topic in self.unsubscribed),
+            *(f"no client subscribes to {topic}" for topic in self.unsubscribed),
             *(f"{topic} is refused (reason {code:#04x})" for topic, code in self.refused.items()),
             *(f"the subscription to {topic} is refused" for topic in self.subscriptions_refused),
         ]

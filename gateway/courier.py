@@ -260,7 +260,7 @@ class Courier:
 
     def _refusal(self, code: int, topic: str) -> str:
         if code == NO_MATCHING_SUBSCRIBERS:
-            return f"nobody subscribes to {topic} at the broker {self._where}: is the centre's inbox running there?"
+            return f"no client subscribes to {topic} at the broker {self._where}: is the centre's inbox running there?"
         if code == NOT_AUTHORISED:
             return f"the broker {self._where} does not let this user publish to {topic}; check its access list"
         return f"the broker {self._where} refuses a message to {topic} (reason {code:#04x})"
@@ -306,7 +306,7 @@ class Courier:
         return _Connection(session, min(self._broker.window, answer.receive_maximum), answer.maximum_packet)
 
     def _silent(self) -> _Ended:
-        return _Ended(f"the broker {self._where} accepts the connection and says nothing")
+        return _Ended(f"the broker {self._where} accepts the connection and does not answer")
 
     def _broken(self, end: Disconnected) -> _Ended:
         return _Ended(f"the connection to the broker {self._where} broke ({end.text})")

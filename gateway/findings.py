@@ -200,11 +200,11 @@ FINDINGS: Mapping[str, FindingText] = {
     "left_alone": FindingText(_("not tried: a daemon may be talking to it")),
     "still_busy": FindingText(_("the daemon is busy with it; see `hadir status`")),
     "daemon_refuses": FindingText(
-        _("the daemon does not tell of it ({reason})"),
+        _("the daemon does not report it ({reason})"),
         _("It runs with an older configuration: `hadir reload`."),
     ),
     "daemon_silent": FindingText(
-        _("the daemon does not tell of it"),
+        _("the daemon does not report it"),
         _("It has ended, or hangs: look at its log, restart it (`systemctl restart hadir`)."),
     ),
     "not_visited": FindingText(
@@ -220,7 +220,7 @@ FINDINGS: Mapping[str, FindingText] = {
         _("Check this computer's own cable, address and gateway."),
     ),
     "port_closed": FindingText(
-        _("somebody is there, but not at this port ({reason})"),
+        _("a machine is there, but nothing listens at this port ({reason})"),
         _("Compare address and port with the terminal's menu (Comm. > Ethernet): the address may be another's."),
     ),
     "silent": FindingText(
@@ -288,7 +288,7 @@ FINDINGS: Mapping[str, FindingText] = {
     ),
     "serial": FindingText(_("{serial}")),
     "serial_not_told": FindingText(
-        _("the terminal does not tell it"),
+        _("the terminal does not report it"),
         _("Write the number on its back into `serial:`, in quotes."),
     ),
     "serial_differs": FindingText(
@@ -328,7 +328,7 @@ FINDINGS: Mapping[str, FindingText] = {
         _("nearly full: {records} of {capacity} records"),
         _("When `hadir status` shows that everything is confirmed, clear it in the terminal's menu."),
     ),
-    "not_counted": FindingText(_("it does not tell its size")),
+    "not_counted": FindingText(_("it does not report its size")),
     "no_log": FindingText(_("a line keeps no log")),
     "no_medium": FindingText(_("no flash disk is there")),
     "medium_there": FindingText(_("files can be looked at")),
@@ -352,7 +352,7 @@ FINDINGS: Mapping[str, FindingText] = {
     ),
     "broker_port_open": FindingText(_("{where} answers")),
     "broker_refuses_port": FindingText(
-        _("nobody listens at {where} ({reason})"),
+        _("nothing listens at {where} ({reason})"),
         _("Check the port in mqtt.url; if it is right, the broker is down: ask whoever runs it."),
     ),
     "broker_silent": FindingText(
@@ -404,7 +404,7 @@ FINDINGS: Mapping[str, FindingText] = {
         _("Switch this copy off, or give it a name of its own; docs/operations.en.md, section 7."),
     ),
     "says_nothing": FindingText(
-        _("the broker says nothing"),
+        _("the broker does not answer"),
         _("Is it a broker at all? Check mqtt.url."),
     ),
     "login_refused": FindingText(
@@ -437,14 +437,14 @@ FINDINGS: Mapping[str, FindingText] = {
         _("the broker does not acknowledge {topic}"),
         _("Look at the broker's log and access list."),
     ),
-    "refusals_invisible": FindingText(_("with MQTT 3.1.1 a broker cannot tell")),
+    "refusals_invisible": FindingText(_("with MQTT 3.1.1 a broker cannot report it")),
     "subscriber_there": FindingText(_("the broker names no lack of it")),
     "no_subscriber": FindingText(
-        _("nobody subscribes to {topic}"),
+        _("no client subscribes to {topic}"),
         _("The centre is down or subscribes to something else: ask its people. Events are kept and tried again."),
     ),
     "no_subscriber_to_alarms": FindingText(
-        _("nobody listens to alarms; who listens to punches shows when the first one is recorded")
+        _("no client subscribes to alarms; whether one subscribes to punches shows when the first one is recorded")
     ),
     "receipt_seen": FindingText(_("covers {upto} of {assigned}, {missing} missing")),
     "no_receipt": FindingText(_("none; a centre may do without (delivery.confirm)")),

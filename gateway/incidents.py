@@ -131,7 +131,7 @@ INCIDENTS: Mapping[str, Incident] = {
         None,
         None,
         _("A line cannot be read"),
-        _("what it says cannot be read ({reason}); the bytes are kept"),
+        _("its content cannot be read ({reason}); the bytes are kept"),
     ),
     "serial_from_two_addresses": _incident(
         "warning",
@@ -207,7 +207,7 @@ INCIDENTS: Mapping[str, Incident] = {
         _("it answers, but no punch since {since}, which is unusual; try it with a finger"),
         all=_("no punch at any terminal since {since}; is it a holiday?"),
     ),
-    "terminal_heard": _incident("warning", None, _("Heard again"), _("punches are heard again")),
+    "terminal_heard": _incident("warning", None, _("Punches again"), _("punches arrive again")),
     # Terminals that call this machine.
     "receiver_unavailable": _incident(
         "error",
@@ -235,7 +235,7 @@ INCIDENTS: Mapping[str, Incident] = {
             "broker's access list"
         ),
     ),
-    "no_subscriber": _incident(None, None, _("Nobody subscribes"), _("nobody subscribes to {topic}: {fate}")),
+    "no_subscriber": _incident(None, None, _("No subscriber"), _("no client subscribes to {topic}: {fate}")),
     "message_parked": _incident(
         None,
         None,

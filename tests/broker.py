@@ -479,7 +479,7 @@ class Proxy(_Stand):
 
 
 class Mute(Proxy):
-    """A proxy that hides what the broker says of itself when it lets a publisher of MQTT 5 in."""
+    """A proxy that hides what the broker states of itself when it lets a publisher of MQTT 5 in."""
 
     def passed_on(self, packet: Packet) -> bytes:
         """Leave out the properties of a CONNACK."""

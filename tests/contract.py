@@ -1,4 +1,4 @@
-"""What ``docs/asyncapi.yaml`` says of a message, as an assertion: ``contract.check("punch/lobby", payload)``.
+"""What ``docs/asyncapi.yaml`` states of a message, as an assertion: ``contract.check("punch/lobby", payload)``.
 
 The document's schemas are open, because consumers ignore what they do not know. Here they are closed: the gateway sends
 no field and no value that is not written down.
@@ -120,7 +120,7 @@ def channel_of(topic: str) -> str:
 
 
 def is_published(channel: str) -> bool:
-    """Tell whether this version of the gateway, or of the centre, publishes to ``channel``."""
+    """Return whether this version of the gateway, or of the centre, publishes to ``channel``."""
     return any(
         operation["action"] == "send" and operation.get("x-status") != "reserved"
         for operation in document()["operations"].values()
@@ -138,7 +138,7 @@ def is_of_the_centre(channel: str) -> bool:
 
 
 def is_retained(topic: str) -> bool:
-    """Tell whether messages to ``topic``, without the prefix, are retained."""
+    """Return whether messages to ``topic``, without the prefix, are retained."""
     channel = channel_of(topic)
     (operation,) = (
         operation

@@ -1,4 +1,4 @@
-"""The page for officials says what stands on their screens, in words of theirs."""
+"""The page for officials shows what stands on their screens, in words of theirs."""
 
 import re
 from pathlib import Path

@@ -122,7 +122,7 @@ class Bridged:
 
     @property
     def passed_on(self) -> int:
-        """How many messages of the gateway the bridge has brought to the centre's broker, as its log says."""
+        """How many messages of the gateway the bridge has brought to the centre's broker, as its log states."""
         return self.centre.log.count(f"Received PUBLISH from {BRIDGE}")
 
     def saved(self, name: str) -> Path:

@@ -103,7 +103,7 @@ class Client:
         self._client.loop_stop()
 
     def may_write(self, topic: str, *, retain: bool = False) -> bool:
-        """Publish, and tell whether the broker took it."""
+        """Publish, and return whether the broker took it."""
         mid = self._client.publish(topic, b"{}", 1, retain).mid
         eventually(lambda: mid in self._answers, what="the broker's answer")
         return self._answers[mid].value != 0x87
@@ -141,7 +141,7 @@ def test_a_gateway_writes_nothing_else(sample: Sample, gateway: str) -> None:
 
 
 def test_a_gateway_reads_receipts_and_commands_and_nothing_of_others(sample: Sample) -> None:
-    """Whatever it subscribes to: also what is retained, and what the centre says to others, does not reach it."""
+    """Whatever it subscribes to: also what is retained, and what the centre sends to others, does not reach it."""
     with Client(sample, "centre") as writer, Client(sample, OTHER_OFFICE) as stranger, Client(sample, THEIRS) as theirs:
         for topic in below(THEIRS, "state", "info", "health"):
             assert theirs.may_write(topic, retain=True)

@@ -68,7 +68,7 @@ def test_a_forked_command_ends_as_any_other(tmp_path: Path) -> None:
 
 
 def test_a_forked_command_takes_signals() -> None:
-    """One that was killed says by which signal; waiting for one that runs ends in time."""
+    """One that was killed states by which signal; waiting for one that runs ends in time."""
     process = start("gateway.cli", "simulate", "zkteco", "--port", 0, env=os.environ)
     assert process.stdout is not None
     assert process.stdout.readline()

@@ -191,7 +191,7 @@ def test_container_without_pseudo_terminals(monkeypatch: pytest.MonkeyPatch, tmp
     """P2: the terminal of the serial line is put on the network with its records, and a line reports it."""
 
     def refuse() -> tuple[int, int]:
-        raise OSError(28, "No space left on device")  # what a full or missing devpts says
+        raise OSError(28, "No space left on device")  # what a full or missing devpts reports
 
     monkeypatch.setattr(os, "openpty", refuse)
     day = datetime(2026, 9, 2, 5, 40, tzinfo=ZONE)

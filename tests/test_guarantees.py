@@ -1,4 +1,4 @@
-"""The page of guarantees: every line says what is and what is not, and names tests that are there."""
+"""The page of guarantees: every line states what is and what is not, and names tests that are there."""
 
 import ast
 import re

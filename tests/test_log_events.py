@@ -1,4 +1,4 @@
-"""What the programs log and what docs/log-events.md says about it: the same events, at the same levels."""
+"""What the programs log and what docs/log-events.md states about it: the same events, at the same levels."""
 
 import ast
 import re

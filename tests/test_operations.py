@@ -189,7 +189,7 @@ def stop(process: Any) -> None:
 
 
 def do(words: list[str], config: Path, **paths: str) -> str:
-    """Type a command of the page, with this test's paths for those of the page; return what it says."""
+    """Type a command of the page, with this test's paths for those of the page; return what it prints."""
     here = [paths.get(word, word) for word in words]
     done = hadir(*here, HADIR_CONFIG=str(config))
     assert done.returncode == 0, done.stderr
@@ -249,7 +249,7 @@ def test_replacing_a_terminal(tmp_path: Path) -> None:
 
 
 def test_copied_card(tmp_path: Path) -> None:
-    """Section 7: the copy says that it publishes nothing more; the original goes on."""
+    """Section 7: the copy states that it publishes nothing more; the original goes on."""
     device = terminal("S1", 3)
     original, copy = tmp_path / "original", tmp_path / "copy"
     original.mkdir()

@@ -1,4 +1,4 @@
-"""The page of pitfalls: every line says what happens here, and names tests and cases that are there."""
+"""The page of pitfalls: every line states what happens here, and names tests and cases that are there."""
 
 import re
 from functools import cache
@@ -26,7 +26,7 @@ def names_of(path: str) -> set[str]:
 
 @pytest.mark.parametrize("line", LINES, ids=lambda line: re.sub(r"\W+", "-", line.split("\n")[0]).strip("-"))
 def test_every_line_is_answered(line: str) -> None:
-    """By a test or a case that exists, or by a sentence that says why it cannot happen."""
+    """By a test or a case that exists, or by a sentence that states why it cannot happen."""
     answer, _, shown = line.strip().partition("\nShown: ")
     named = re.findall(r"`(tests/[\w/.]+)::([^`]+)`", shown)
 

@@ -33,7 +33,7 @@ def test_a_server_ends_with_the_process_that_started_it_also_when_that_is_killed
 
 
 def test_a_test_gets_an_empty_database_of_its_own(database_url: str) -> None:
-    """Its role has no right beside; text is sorted as people do unless a column says otherwise."""
+    """Its role has no right beside; text is sorted as people do unless a column states otherwise."""
     with psycopg.connect(database_url) as connection:
         connection.execute('CREATE TABLE word (it text, c text COLLATE "C")')
         connection.execute("INSERT INTO word VALUES ('b', 'b'), ('B', 'B'), ('a', 'a')")

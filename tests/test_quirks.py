@@ -148,7 +148,7 @@ class Office:
             eventually(lambda before=before: self.worker.state.last_visit != before)  # type: ignore[misc]  # a default binds the value
 
     def complete(self) -> bool:
-        """Tell whether the ledger holds what was punched, each once, and nothing else."""
+        """Return whether the ledger holds what was punched, each once, and nothing else."""
         return self.kept() == self.look() + self.reported
 
     def output(self, event: str) -> list[Any]:
@@ -851,7 +851,7 @@ def _watch(event: str, arguments: tuple[Any, ...]) -> None:
 @contextmanager
 def no_ping() -> Iterator[list[tuple[Any, ...]]]:
     """Yield what sockets are opened and processes started meanwhile; fail where one of them could ping."""
-    global _watching  # noqa: PLW0603 - an audit hook stays for ever; this says when it is meant
+    global _watching  # noqa: PLW0603 - an audit hook stays for ever; this is true while it is meant
     sys.addaudithook(_watch)
     _opened.clear()
     _watching = True

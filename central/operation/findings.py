@@ -15,7 +15,7 @@ DOCTOR: Mapping[str, Text] = {
     "counted": _("In the way (✗): {failed}. To be mended, but nothing stops (!): {warned}. Begin with the first."),
     "well": _("Nothing is in the way."),
 }
-_START = _("Start the receiver: systemctl start hadir-central; `journalctl -u hadir-central` says why it ended.")
+_START = _("Start the receiver: systemctl start hadir-central; `journalctl -u hadir-central` shows why it ended.")
 
 FINDINGS: Mapping[str, tuple[Text, Text | None]] = {
     # mails and retention
@@ -104,7 +104,7 @@ FINDINGS: Mapping[str, tuple[Text, Text | None]] = {
     "old_copy": (
         _("the last copy {copy} is {hours} hours old"),
         _(
-            "systemctl enable --now hadir-central-backup.timer; `journalctl -u hadir-central-backup` says why it "
+            "systemctl enable --now hadir-central-backup.timer; `journalctl -u hadir-central-backup` shows why it "
             "failed."
         ),
     ),
@@ -286,7 +286,7 @@ FINDINGS: Mapping[str, tuple[Text, Text | None]] = {
     "pages": (_("answer at {listen}"), None),
     "pages_silent": (
         _("do not answer at {listen}: {reason}"),
-        _("systemctl start hadir-central-serve; `journalctl -u hadir-central-serve` says why they ended."),
+        _("systemctl start hadir-central-serve; `journalctl -u hadir-central-serve` shows why they ended."),
     ),
     "pages_strange": (_("another program answers at {listen} ({reason})"), _("Choose another port as pages.listen.")),
     "pages_ill": (

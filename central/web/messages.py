@@ -75,13 +75,13 @@ TEXTS: Mapping[str, Text] = {
     "error_many_do": _("Wait {seconds} seconds and load the page again."),
     "error_database": _("The centre's database cannot be used at this moment."),
     "error_database_do": _(
-        "Nothing is lost. Load the page again in a minute; if this stays, tell the administrator of the centre and "
-        "name the time: the log of the pages says why."
+        "Nothing is lost. Load the page again in a minute; if this stays, inform the administrator of the centre and "
+        "name the time: the log of the pages shows why."
     ),
     "error_internal": _("There is a fault in the program."),
     "error_internal_do": _(
-        "Other pages work. Tell the administrator of the centre and name the time: the log of the pages says where it "
-        "is."
+        "Other pages work. Inform the administrator of the centre and name the time: the log of the pages shows "
+        "where it is."
     ),
     "error_large": _("The form is too large."),
     "error_large_do": _("Nothing was changed. Shorten its texts and send it again."),

@@ -236,7 +236,7 @@ class AttlogOptions(DriverOptions):
     def _serial_is_known(self) -> Self:
         if self.serial is None:
             raise ValueError(
-                "serial is missing; a file does not tell whose it is, so write the terminal's serial number"
+                "serial is missing; a file does not show whose it is, so write the terminal's serial number"
             )
         return self
 

@@ -281,7 +281,7 @@ class ZktecoTerminal:
                 try:
                     self._pyzk.reg_event(wire.EF_ATTLOG)
                 except PyzkRefusal:
-                    raise TerminalRefused("the terminal does not tell of punches as they happen") from None
+                    raise TerminalRefused("the terminal does not report punches as they happen") from None
                 self._events_registered = True
             while (packet := self._transport.next_event(deadline)) is not None:
                 event = wire.decode_event(packet)

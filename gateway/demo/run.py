@@ -322,7 +322,8 @@ def _print_end(running: _Demo, total: Totals, gave_up: GaveUp | None) -> int:
 
 
 def _print_last_words(running: _Demo, name: str, code: int | None) -> None:
-    ended = _("the {name} ended with exit code {code}; its last words:") if code is not None else _("the {name} says:")
+    exited = _("the {name} ended with exit code {code}; its last words:")
+    ended = exited if code is not None else _("output of the {name}:")
     running.console.print(running.words.text(ended, name=name, code=code), style="red")
     lines = (running.folder / f"{name}.log").read_text("utf-8", errors="replace").splitlines()
     running.console.print("\n".join(lines[-LAST_WORDS:]), highlight=False)

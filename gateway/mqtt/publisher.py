@@ -271,7 +271,7 @@ class Publisher:
         """Return the broker's answer to CONNECT; raises BrokerUnavailable where it is a refusal, or there is none."""
         where = self._context.where
         if answer is None:
-            raise BrokerUnavailable(f"the broker {where} accepts the connection and says nothing", cause="silent")
+            raise BrokerUnavailable(f"the broker {where} accepts the connection and does not answer", cause="silent")
         if isinstance(answer, Disconnected):
             hint = f" ({session.client.violation})" if session.client.violation else ""
             # With TLS 1.3 a refused certificate shows only here, and the library does not report it.

@@ -180,7 +180,7 @@ TEXTS: Mapping[str, Text] = {
     "broker_taken": _("another machine uses this gateway's name"),
     "broker_replaced": _("this is a copy of another gateway"),
     "broker_broke": _("the connection breaks"),
-    "broker_no_subscriber": _("nobody subscribes to {topic}"),
+    "broker_no_subscriber": _("no client subscribes to {topic}"),
     "broker_topic_refused": _("{topic} is refused (reason {code})"),
     "broker_no_subscription": _("the subscription to {topic} is refused"),
     "events_wait": _("{count} events wait"),

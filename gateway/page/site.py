@@ -84,7 +84,7 @@ def _asset(name: str, media_type: str) -> Callable[[Request], Any]:
 async def _failed(request: Request, exc: Exception) -> Response:
     """Log the error and answer 500; other requests are not affected."""
     log.error("page_request_failed", path=request.url.path, exc_info=exc)
-    return Response("The page cannot be shown; the gateway's log says why.\n", 500, media_type="text/plain")
+    return Response("The page cannot be shown; the gateway's log shows why.\n", 500, media_type="text/plain")
 
 
 class _Pages:

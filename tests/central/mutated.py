@@ -93,7 +93,7 @@ def _mutated_event(event: dict[str, Any], random: Random) -> Any:
 
 
 def check_read(found: Event | Info | TerminalState | GatewayState | Rejected) -> None:
-    """Assert that what was read is what it says, or is rejected with a reason that can be stored and shown."""
+    """Assert that what was read is what it states, or is rejected with a reason that can be stored and shown."""
     if isinstance(found, Event):
         content = json.loads(found.body)
         assert dumped(content) == found.body
@@ -148,7 +148,7 @@ def _of(source: Source) -> Message:
 
 
 def _is_expected(what: str) -> bool:
-    """Tell whether an attack may leave this finding: it changed a link, a place or an id, and that is named."""
+    """Return whether an attack may leave this finding: it changed a link, a place or an id, and that is named."""
     return what.startswith(("previous is not", "a fork:", "a punch whose id is not its own", "its predecessor"))
 
 

@@ -1,4 +1,4 @@
-"""Events of a made-up gateway, sealed as the contract says and by no code of ours."""
+"""Events of a made-up gateway, sealed as the contract states and by no code of ours."""
 
 import json
 from dataclasses import dataclass, field

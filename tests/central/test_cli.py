@@ -140,7 +140,7 @@ def test_it_works_with_the_rights_and_the_broker_that_the_documents_show(tmp_pat
 
 
 def test_tls_with_a_certificate_of_its_own(tmp_path: Path, db: Path) -> None:
-    """The broker is believed by its authority, the centre by its certificate; without that it says what is wrong."""
+    """The broker is believed by its authority, the centre by its certificate; without that it states what is wrong."""
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     subprocess.run(
         [
@@ -172,7 +172,7 @@ def test_tls_with_a_certificate_of_its_own(tmp_path: Path, db: Path) -> None:
 
 
 def test_gateways_below_another_root_are_ignored(tmp_path: Path, db: Path) -> None:
-    """Gateways below another root are not heard; the root may have several levels."""
+    """Gateways below another root are not received; the root may have several levels."""
     with (
         Broker(tmp_path) as broker,
         running("--broker", broker.url, "--db", db, "--root", "prov/hadir") as process,
@@ -231,7 +231,7 @@ def test_a_log_that_cannot_be_written_does_not_stop_the_inbox(tmp_path: Path, db
 
 
 def test_two_inboxes_do_not_share_a_database(tmp_path: Path, db: Path) -> None:
-    """The second one ends at once and says why."""
+    """The second one ends at once and states why."""
     with Broker(tmp_path) as broker, running("--broker", broker.url, "--db", db) as process:
         logged(process, "broker_found")
         second = central("inbox", "--broker", broker.url, "--db", db)
@@ -242,7 +242,7 @@ def test_two_inboxes_do_not_share_a_database(tmp_path: Path, db: Path) -> None:
 
 
 def test_an_unreachable_broker_is_retried(tmp_path: Path, db: Path) -> None:
-    """Start order does not matter: it says once that the broker is away, and stops on request."""
+    """Start order does not matter: it reports once that the broker is away, and stops on request."""
     broker = Broker(tmp_path)
     with running("--broker", broker.url, "--db", db) as process:
         assert "cannot be reached" in logged(process, "broker_lost")["reason"]

@@ -65,7 +65,7 @@ def test_at_most_so_many_ranges_and_a_lower_upto_instead() -> None:
 
 
 def test_assigned_events_that_do_not_arrive_are_missing() -> None:
-    """A broker that dropped the end of a backlog leaves no later event to tell of it; info does."""
+    """A broker that dropped the end of a backlog leaves no later event that shows it; info does."""
     coverage = fresh()
     coverage.fill(1, 0.0)
     coverage.set_assigned(10, 0.0)

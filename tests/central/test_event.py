@@ -27,7 +27,7 @@ BATCH = f"{GATEWAY}/batch"
 
 
 def only(topic: str, message: bytes) -> Event | Info | TerminalState | GatewayState | Rejected:
-    """Return the one thing that a message says."""
+    """Return the one thing that a message states."""
     (output,) = read_message(topic, message)
     return output
 
@@ -378,7 +378,7 @@ def test_topics_of_no_gateway(topic: str) -> None:
     ],
 )
 def test_info_of_another_shape(content: object) -> None:
-    """It says nothing then."""
+    """It states nothing then."""
     assert reason(f"{GATEWAY}/info", json.dumps(content).encode()) == "not_info"
 
 

@@ -471,7 +471,7 @@ def test_qos_0_messages_are_not_acknowledged(tmp_path: Path, db: Path) -> None:
 
 
 def test_receipts_are_written_only_when_something_changed(tmp_path: Path, db: Path, monkeypatch: Any) -> None:
-    """However often it is looked, a receipt says something else than the one before."""
+    """However often it is looked, a receipt states something else than the one before."""
     monkeypatch.setattr(inbox_receipts, "RECEIPT_INTERVAL_S", 0.02)
     source = Source()
     looks: list[int] = []

@@ -452,7 +452,7 @@ def test_receipts_cover_the_stream_that_info_names(centre: Centre) -> None:
 
 
 def test_without_info_the_stream_received_last_is_the_newest(centre: Centre) -> None:
-    """Where info never came, events tell."""
+    """Where info never came, events show it."""
     centre.ingest(Source("old").punch(1))
     centre.ingest(Source("new").punch(2))
 
@@ -484,7 +484,7 @@ def test_the_end_of_the_stream_before_is_compared(
 
 
 def test_events_announced_by_info_and_not_received_are_missing(centre: Centre) -> None:
-    """The broker dropped the newest events: only info tells."""
+    """The broker dropped the newest events: only info shows it."""
     source = Source()
     source.punches(10)
     centre.ingest(*source.events[:6])
@@ -580,7 +580,7 @@ def test_what_the_gateway_has_forgotten_is_no_gap_any_more(centre: Centre) -> No
 
 
 def test_events_that_the_real_ledger_has_pruned_are_requested_once(centre: Centre, tmp_path: Path) -> None:
-    """Receipt, answer, receipt: the gateway says what is gone, and then nothing is missing on either side."""
+    """Receipt, answer, receipt: the gateway states what is gone, and then nothing is missing on either side."""
     moment = datetime(2026, 9, 4, 7, 30)  # noqa: DTZ001 - a terminal's wall clock
     log = [RawPunch("1001", None, moment + timedelta(minutes=at), 0, 1, "0", b"") for at in range(9)]
     with ledger_opened(tmp_path / "data", f"/hadir/{GATEWAY}") as ledger:
@@ -642,7 +642,7 @@ def test_content_that_arrives_later_replaces_its_tombstone(centre: Centre) -> No
 @pytest.mark.parametrize("first_report", [True, False])
 @pytest.mark.parametrize("part", ["id", "digest"])
 def test_content_that_is_another_is_a_conflict(centre: Centre, first_report: bool, part: str) -> None:
-    """What the gateway says of a place, and what came for it, are both kept; a person has to look."""
+    """What the gateway states of a place, and what came for it, are both kept; a person has to look."""
     source = Source()
     source.punches(6)
     real = source.events[3]
@@ -676,7 +676,7 @@ def test_a_chain_that_does_not_lead_through_what_was_forgotten_is_broken(centre:
 
 
 def test_what_was_forgotten_of_the_stream_before_closes_its_gaps(centre: Centre) -> None:
-    """Also where this centre has never heard of that stream; receipts go on speaking of the present one."""
+    """Also where this centre does not know that stream; receipts go on naming the present one."""
     old, new = Source("old"), Source("new")
     old.punches(4)
     centre.ingest(*old.events[:2], old.events[3])

@@ -1,6 +1,6 @@
 """zkteco-js, a client in another language that nobody here wrote, against the simulator; ``make clients`` runs this.
 
-It reads the 40-byte layout and knows no communication key. Where it errs, the check says how and why.
+It reads the 40-byte layout and knows no communication key. Where it errs, the check states how and why.
 """
 
 import json
@@ -40,7 +40,7 @@ def frozen() -> datetime:
 
 @contextmanager
 def unhurried(simulator: Simulator) -> Iterator[int]:
-    """Pass on what ``simulator`` says, packet by packet; yield the port where it does so."""
+    """Pass on what ``simulator`` sends, packet by packet; yield the port where it does so."""
 
     def relay(connection: socket.socket) -> None:
         def upwards() -> None:

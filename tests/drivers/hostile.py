@@ -62,5 +62,5 @@ NAMES = (
 
 
 def untouched(ours: Path, content: bytes) -> bool:
-    """Tell whether a file of ours is as it was, and nothing was made beside it through a link."""
+    """Return whether a file of ours is as it was, and nothing was made beside it through a link."""
     return ours.read_bytes() == content and not ours.with_name("made-through-a-link").exists()

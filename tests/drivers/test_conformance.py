@@ -220,7 +220,7 @@ class UndocumentedUnit(DriverOptions):
 
 
 class Unexplained(DriverOptions):
-    """Options of which one says nothing."""
+    """Options of which one has no description."""
 
     speed: int = 1
 

@@ -135,7 +135,7 @@ def punches(data_dir: Path) -> int:
 
 
 def test_a_broken_driver_stops_no_other_driver(site: Path, tmp_path: Path) -> None:
-    """The daemon runs and says which package it is; a terminal of that driver is a mistake that says why."""
+    """The daemon runs and states which package it is; a terminal of that driver is a mistake that states why."""
     source = written(tmp_path / "source", "hadir-rusak", "rusak", "import module_that_is_not_there\n")
     installed(site, source)
     env = {"PYTHONPATH": str(site)}
@@ -211,7 +211,7 @@ def test_what_is_no_driver(value: str, words: str, monkeypatch: pytest.MonkeyPat
 def test_a_driver_for_a_former_interface_is_left_out_with_the_present_names(
     statement: str, words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The reason says what has another name now."""
+    """The reason states what has another name now."""
     (tmp_path / "former_import.py").write_text(f"{statement}\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "drivers.promises", raising=False)

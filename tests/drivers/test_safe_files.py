@@ -79,7 +79,7 @@ def test_names_that_lead_out_of_the_folder(folder: Folder, ours: Path, name: str
 
 
 def test_reading_is_bounded(folder: Folder) -> None:
-    """A file that is larger than expected is refused, whatever its size says."""
+    """A file that is larger than expected is refused, whatever its size states."""
     (folder.path / "x").write_bytes(b"1" * 1000)
     assert folder.read("x", 1000) == b"1" * 1000
     with pytest.raises(FileRefused, match="larger than 999") as refused:

@@ -50,7 +50,7 @@ def context(via: Via) -> ReadingContext:
 
 
 def say(*words: object) -> None:
-    """Tell the test; the line is out of this process when the call returns."""
+    """Report to the test; the line is out of this process when the call returns."""
     print(*words, flush=True)  # noqa: T201 - the test listens
 
 

@@ -65,7 +65,7 @@ def sign(contents: Contents) -> bytes:
 
 
 def write(folder: Path, random: Random) -> None:
-    """Write a bundle with two changes: in events, in what the manifest says, or in the bytes of either."""
+    """Write a bundle with two changes: in events, in what the manifest states, or in the bytes of either."""
     bodies = list(office()[1])
     choices = [random.randrange(5) for _ in range(2)]
     contents: Contents = [{"header": asdict(header())}]

@@ -38,7 +38,7 @@ class Clock:
         return datetime.now(UTC) + self.offset
 
     def synchronised(self) -> bool:
-        """Return what the test says."""
+        """Return what the test sets."""
         return self.trusted
 
 
@@ -49,7 +49,7 @@ class Office:
     folder: Path
     ledger: Ledger
     entry: dict[str, object]
-    """What the configuration says of a terminal where a test does not say otherwise."""
+    """What the configuration states of a terminal where a test sets nothing else."""
     timing: Timing = field(default_factory=Timing)
     """Of all workers; a test may change it while they run."""
     driver: Driver | None = None

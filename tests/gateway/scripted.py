@@ -118,7 +118,7 @@ class ScriptedTerminal:
         return Reading(start, len(script.log), Travelling(script, start), "paper", prepared_s=script.prepared_s)
 
     def events(self, timeout_s: float) -> Iterator[RawPunch | Hint]:
-        """Tell what is on its way."""
+        """Return what is on its way."""
         until = time.monotonic() + timeout_s
         while True:
             try:

@@ -41,7 +41,7 @@ class SmallDisk:
 
 
 class CappedDisk(SmallDisk):
-    """The same where file systems cannot be mounted: the database says that it is full, and the disk seems so."""
+    """The same where file systems cannot be mounted: the database reports that it is full, and the disk seems so."""
 
     def __init__(self, folder: Path, ledger: Callable[[], Ledger]) -> None:
         super().__init__(folder)

@@ -247,7 +247,7 @@ class TestBeginsPublishing:
 
 
 class TestDifference:
-    """What a whole reading says about the readings before it."""
+    """What a whole reading states about the readings before it."""
 
     @pytest.mark.parametrize(
         ("known", "reading", "expected"),

@@ -113,7 +113,7 @@ def test_punch_at_the_terminal_becomes_an_event_at_the_broker(tmp_path: Path, br
 
 
 def test_sigterm_ends_within_five_seconds_and_says_offline(tmp_path: Path, broker: Broker) -> None:
-    """A clean stop, also while a terminal accepts and says nothing: `offline` retained, ledger closed, exit code 0."""
+    """A clean stop, also while a terminal accepts and sends nothing: `offline` retained, ledger closed, exit code 0."""
     with (
         Simulator(SimulatedTerminal(serial="S1", now=here)) as lobby,
         socket.create_server(("127.0.0.1", 0)) as silent,
@@ -181,7 +181,7 @@ def test_kill_at_any_moment_loses_and_doubles_nothing(tmp_path: Path, broker: Br
 
 
 def test_resumption_is_on_record(tmp_path: Path, broker: Broker) -> None:
-    """After a kill and after a clean stop the next start says since when the gateway was away, and which it was."""
+    """After a kill and after a clean stop the next start states since when the gateway was away, and which it was."""
     with Simulator(SimulatedTerminal(serial="S1", now=here)) as simulator, Subscriber(broker.port) as subscriber:
         file = configured(tmp_path, broker, {"lobby": simulator.address})
 
@@ -290,7 +290,7 @@ def test_status_of_the_running_daemon(tmp_path: Path, broker: Broker) -> None:
 
 
 class Doubtful:
-    """A clock that is not synchronised until the test says so."""
+    """A clock that is not synchronised until the test sets it so."""
 
     trusted = False
     off = timedelta(days=-400)
@@ -300,7 +300,7 @@ class Doubtful:
         return datetime.now(UTC) + self.off
 
     def synchronised(self) -> bool:
-        """Return what the test says."""
+        """Return what the test sets."""
         return self.trusted
 
 
@@ -475,7 +475,7 @@ def test_damaged_ledger_is_salvaged_and_every_punch_arrives(tmp_path: Path, brok
 
 
 def test_ledger_that_cannot_be_written_ends_with_its_code(tmp_path: Path, broker: Broker) -> None:
-    """Trouble that only a person can mend ends the process with exit code 74 and a last line that says it."""
+    """Trouble that only a person can mend ends the process with exit code 74 and a last line that states it."""
     script = (
         "import resource, signal, sys, threading\n"
         "from pathlib import Path\n"
@@ -524,7 +524,7 @@ def test_reading_waits_for_room_on_the_disk(tmp_path: Path, broker: Broker) -> N
 
 
 def test_the_centre_asks_and_is_answered(tmp_path: Path, broker: Broker) -> None:
-    """A request reaches the terminal's worker or the ledger, and its answer is as the contract says."""
+    """A request reaches the terminal's worker or the ledger, and its answer is as the contract states."""
     prefix = "hadir/v1/office/gw/"
     terminal = SimulatedTerminal(serial="S1", now=here)
     terminal.punch("1001")

@@ -341,7 +341,7 @@ def files_no_larger_than(size: int) -> Iterator[None]:
 
 
 def test_what_fits_is_whole(tmp_path: Path, bodies: list[str], key: Ed25519PrivateKey) -> None:
-    """With a limit, the bundle ends in time and says what is left."""
+    """With a limit, the bundle ends in time and states what is left."""
     writer = Writer(tmp_path / "b", header(key), key, max_bytes=9_000)
     taken = [writer.add(body) for body in bodies]
     writer.flush()

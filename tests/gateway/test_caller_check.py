@@ -1,4 +1,4 @@
-"""What the doctor says of terminals that call."""
+"""What the doctor reports of terminals that call."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -296,7 +296,7 @@ def test_mistakes_as_json(tmp_path: Path) -> None:
 
 
 def test_missing_configuration(tmp_path: Path) -> None:
-    """A first start without a configuration says where to name one."""
+    """A first start without a configuration states where to name one."""
     result = hadir("run", "-c", tmp_path / "none.yaml")
     assert result.returncode == 78
     assert "no such file" in result.stderr
@@ -353,7 +353,7 @@ def test_probe_of_an_empty_log() -> None:
 
 
 def test_probe_with_and_without_the_key(tmp_path: Path) -> None:
-    """A refused key is 77 and says where to find the right one; the key itself is never printed."""
+    """A refused key is 77 and states where to find the right one; the key itself is never printed."""
     (tmp_path / "right").write_text("4711\n")
     (tmp_path / "wrong").write_text("1174\n")
     with Simulator(build(comm_key=4711)) as simulator:
@@ -805,7 +805,7 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
 
 
 def test_status_of_a_running_daemon(office: Office) -> None:
-    """How it is: the terminals, the broker, what waits; a terminal that is lost says why."""
+    """How it is: the terminals, the broker, what waits; a terminal that is lost states why."""
     eventually(lambda: office.health()["backlog"] == 0)
     result = hadir("status", "-c", office.config)
     assert result.returncode == 0
@@ -919,7 +919,7 @@ def test_tail_follows(office: Office) -> None:
 
 
 def test_run_ends_within_five_seconds_of_sigterm(tmp_path: Path) -> None:
-    """Offline is published, the ledger is closed, the exit code is 0; afterwards status says 3 and what it knows."""
+    """Offline is published, the ledger is closed, the exit code is 0; status ends with 3 and shows what it knows."""
     with (
         Broker(tmp_path) as broker,
         Subscriber(broker.port) as subscriber,
@@ -949,7 +949,7 @@ def test_run_ends_within_five_seconds_of_sigterm(tmp_path: Path) -> None:
 
 
 def test_before_the_first_run(tmp_path: Path) -> None:
-    """No daemon and no ledger yet: each command says which of the two it misses."""
+    """No daemon and no ledger yet: each command states which of the two it misses."""
     config = configuration(tmp_path, lobby="192.168.1.201")
     state, events = hadir("status", "-c", config), hadir("tail", "-c", config)
     assert (state.returncode, events.returncode) == (3, 74)
@@ -969,7 +969,7 @@ def test_before_the_first_run(tmp_path: Path) -> None:
     ids=["foreign", "newer"],
 )
 def test_unusable_ledger_is_74(tmp_path: Path, spoil: Callable[[Path], object], words: str) -> None:
-    """The daemon does not start on a ledger it cannot trust, and says why."""
+    """The daemon does not start on a ledger it cannot trust, and states why."""
     config = configuration(tmp_path, lobby="127.0.0.1:9")
     (tmp_path / "data").mkdir()
     spoil(tmp_path / "data" / "ledger.db")
@@ -1133,7 +1133,7 @@ def test_reconcile_of_a_terminal_that_is_away_is_queued(tmp_path: Path) -> None:
 
 
 def test_reconcile_needs_a_daemon_and_a_known_name(tmp_path: Path) -> None:
-    """Each mistake has its exit code and says what is right."""
+    """Each mistake has its exit code and states what is right."""
     config = configuration(tmp_path, lobby="127.0.0.1:9")
 
     alone, stranger = hadir("reconcile", "lobby", "-c", config), hadir("reconcile", "gudang", "-c", config)

@@ -98,7 +98,7 @@ def test_export_chooses(tmp_path: Path, config: Path) -> None:
 
 
 def test_export_that_cannot_be_done(tmp_path: Path, config: Path) -> None:
-    """Each says what is wrong and what to do."""
+    """Each states what is wrong and what to do."""
     (tmp_path / "taken").touch()  # no folder, not even for root
     done = hadir("export", "-c", config, "--to", tmp_path / "taken" / "stick")
     assert (done.returncode, hint_lines("stick")[1] in done.stderr) == (74, True)
@@ -198,7 +198,7 @@ def test_send_that_cannot_be_done(tmp_path: Path, config: Path) -> None:
     folder = exported(config)
     with Broker(tmp_path) as broker:
         unserved = hadir("courier", "send", folder, "--broker", broker.url)
-    assert (unserved.returncode, "nobody subscribes" in unserved.stderr) == (77, True)
+    assert (unserved.returncode, "no client subscribes" in unserved.stderr) == (77, True)
     for options in (("--broker", "mqtt://a:b@x"), ("--broker", "mqtts://x", "--cert-file", config)):
         assert hadir("courier", "send", folder, *options).returncode == 2
 

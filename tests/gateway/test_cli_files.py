@@ -83,7 +83,7 @@ def test_what_is_refused(tmp_path: Path, config: Path) -> None:
 
 
 def test_a_person_outranks_a_name(tmp_path: Path, config: Path) -> None:
-    """A word before `_attlog.dat` only proposes; what the file itself says is compared with the terminal."""
+    """A word before `_attlog.dat` only proposes; what the file itself states is compared with the terminal."""
     september = export(tmp_path, "september_attlog.dat", 1001)
     for options in ((), ("--terminal", "lobby")):
         done = hadir("import", "-c", config, "--json", *options, september)
@@ -163,7 +163,7 @@ def test_killed_import_is_completed_by_the_next(tmp_path: Path, config: Path) ->
 
 
 def test_whose_a_file_is_can_be_answered(tmp_path: Path, config: Path) -> None:
-    """At a keyboard, the command asks a question; another file may then go without one."""
+    """At a keyboard, the command prompts; another file may then go without one."""
     path = export(tmp_path, "1_attlog.dat", 2001)
     ours, theirs = os.openpty()
     with subprocess.Popen(
@@ -187,7 +187,7 @@ def test_whose_a_file_is_can_be_answered(tmp_path: Path, config: Path) -> None:
 
 
 def test_status_and_check_of_terminals_that_are_no_address(tmp_path: Path) -> None:
-    """A folder says whether the flash disk may be removed, a serial line where it is."""
+    """A folder states whether the flash disk may be removed, a serial line where it is."""
     stick = tmp_path / "absen"
     stick.mkdir()
     export(stick, "GATE0001_attlog.dat", 1001)

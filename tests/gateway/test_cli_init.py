@@ -101,7 +101,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
 
 
 def private(path: Path) -> bool:
-    """Tell whether only its owner can read a file."""
+    """Return whether only its owner can read a file."""
     return stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
@@ -158,7 +158,7 @@ def test_a_person_answers_questions(tmp_path: Path, language: Language) -> None:
     assert sorted(path.name for path in config.parent.iterdir()) == ["gateway.yaml", "secrets"]
     for secret in ("hunter2", "4711", "1174"):
         assert secret not in person.screen + config.read_text()
-    assert code == 1  # the third terminal is not there: the doctor says so
+    assert code == 1  # the third terminal is not there: the doctor reports it
     assert f"OK: {config}" in person.screen
     assert re.search(r"✓ broker +login", person.screen)
     assert re.search(r"✗ pintu +port", person.screen)

@@ -1,4 +1,4 @@
-"""The command `hadir status` says what the page says: what to look at, room, alarms."""
+"""The command `hadir status` shows what the page shows: what to look at, room, alarms."""
 
 import json
 import re

@@ -16,7 +16,7 @@ def test_now_is_the_machine_time_in_utc() -> None:
 
 
 def test_synchronised_agrees_with_the_kernel() -> None:
-    """What adjtimex says through us is what it says to Python's own view of the same call."""
+    """What adjtimex returns through us is what it returns to Python's own view of the same call."""
     kernel = subprocess.run(
         [
             sys.executable,
@@ -48,7 +48,7 @@ class Doubtful:
         return datetime.now(UTC) + self.off
 
     def synchronised(self) -> bool:
-        """Return what the test says."""
+        """Return what the test sets."""
         return self.trusted
 
 

@@ -282,7 +282,7 @@ def test_requests_wait_in_a_short_queue(office: Office, monkeypatch: pytest.Monk
 
 
 def test_a_flood_is_not_answered(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a burst only so many a second are looked at; one line says that others are not."""
+    """After a burst only so many a second are looked at; one line states that others are not."""
     monkeypatch.setattr(module, "BURST", 5)
     monkeypatch.setattr(module, "PER_S", 0.0)
     office.commands.stop(5)

@@ -223,7 +223,7 @@ def test_refusals_end_it_with_the_reason(office: Office, tmp_path: Path) -> None
     office.punches(3)
     bundle = export(office)
     bar = Bar()
-    with Broker(tmp_path) as broker, pytest.raises(CourierRefused, match="nobody subscribes"):
+    with Broker(tmp_path) as broker, pytest.raises(CourierRefused, match="no client subscribes"):
         courier(broker.url).deliver(bundle, bar)
     (tmp_path / "other").mkdir()
     with (
@@ -248,7 +248,7 @@ def test_a_broker_that_is_not_there_or_wants_a_login(office: Office, tmp_path: P
         secret.write_text("rahasia\n")
         secret.chmod(0o600)
         address = Mqtt(url=broker.url, username="courier", password_file=secret)
-        with pytest.raises(CourierRefused, match="nobody subscribes"):
+        with pytest.raises(CourierRefused, match="no client subscribes"):
             Courier(address, PREFIX).deliver(bundle, Bar())
 
 

@@ -176,7 +176,7 @@ def test_all_well_without_a_daemon(tmp_path: Path) -> None:
 
 
 def confirmed(settings: Settings, centre: Subscriber, **changes: Any) -> None:
-    """Let the centre say that it has what the ledger holds; ``changes`` are what it says otherwise."""
+    """Let the centre confirm that it has what the ledger holds; ``changes`` are what it states otherwise."""
     with closing(LedgerReader(settings.data_dir)) as ledger:
         receipt = {"stream": ledger.stream, "upto": ledger.assigned(), "missing": [], "at": "2026-09-04T00:31:00.000Z"}
     centre.publish(f"{PREFIX}/receipt", receipt | changes, retain=True)
@@ -203,7 +203,7 @@ def test_beside_a_daemon_no_session_is_displaced(tmp_path: Path) -> None:
 
 
 def test_before_the_first_start_an_alarm_is_tried(tmp_path: Path) -> None:
-    """Without an event there is nothing that could go twice: an alarm says what it is, as the contract has it."""
+    """Without an event there is nothing that could go twice: an alarm states what it is, as the contract has it."""
     with Broker(tmp_path) as broker:
         settings = configured(tmp_path, url=broker.url)
         unheard = examined(settings, BROKER)
@@ -254,7 +254,7 @@ def test_folder_that_others_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("number", "finding"), [(errno.ENOSPC, "disk_full"), (errno.EROFS, "read_only")])
 def test_disk_that_takes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, finding: str) -> None:
-    """A disk says that it is full no later than when it is forced to write."""
+    """A disk reports that it is full no later than when it is forced to write."""
 
     def refuse(_file: int) -> None:
         raise OSError(number, os.strerror(number))
@@ -611,7 +611,7 @@ def test_broker_that_lets_us_hear_nothing(tmp_path: Path) -> None:
     ("code", "finding"), [(0x88, "connection_refused"), (None, "says_nothing")], ids=["unavailable", "silent"]
 )
 def test_broker_that_is_none(tmp_path: Path, code: int | None, finding: str) -> None:
-    """One that is too busy, and something that accepts and says nothing."""
+    """One that is too busy, and something that accepts and sends nothing."""
     with FakeBroker(lambda packet: connack(code) if code and packet.kind == CONNECT else None) as broker:
         steps = examined(configured(tmp_path, url=broker.url), BROKER, Timing(connect_s=0.5))
         assert failing(steps) == [("login", finding)]
@@ -688,7 +688,7 @@ def test_mistake_in_a_step_is_not_hidden() -> None:
 
 
 def test_words_of_both_languages_take_the_same_values() -> None:
-    """Nothing that one language says is left out of the other."""
+    """Nothing that one language contains is left out of the other."""
     for name, found in FINDINGS.items():
         for output in filter(None, found):
             places = [set(re.findall(r"{(\w+)}", text)) for text in output]

@@ -152,7 +152,7 @@ def test_without_a_measurement_there_is_no_drift() -> None:
 
 
 def test_a_step_makes_the_measurement_worthless() -> None:
-    """Where the clock was seen to jump, no measurement says what it showed at the punch."""
+    """Where the clock was seen to jump, no measurement shows what it showed at the punch."""
     reading = Reading(stepped=True, offset=7 * MINUTE)
     assert reading.suspect() == ["step", "unmeasured"]
     assert reading.data()["clock"]["offset_ms"] is None

@@ -1,4 +1,4 @@
-"""What the past says about the near future, by the calendar of an office."""
+"""What the past shows about the near future, by the calendar of an office."""
 
 from datetime import date, datetime, timedelta
 

@@ -40,7 +40,7 @@ WIDTHS = (1, 4, None)
 
 @dataclass
 class LineScript:
-    """A terminal without a log, and what it says next."""
+    """A terminal without a log, and what it sends next."""
 
     output: queue.SimpleQueue[RawPunch] = field(default_factory=queue.SimpleQueue)
 

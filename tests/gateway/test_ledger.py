@@ -484,7 +484,7 @@ class TestClearedAndWrapped:
 
     @pytest.mark.usefixtures("small_slices")
     def test_punch_made_during_a_crash_while_matching(self, office: Office) -> None:
-        """What is behind the log that was being matched is new by position, whatever its clock says."""
+        """What is behind the log that was being matched is new by position, whatever its clock shows."""
         log = [*logged(*range(6)), made(day=RESET)]
         office.read(log)
         office.read([made(day=RESET, second=1), *logged(20, 21, 22, 23)])  # cleared; the clock was reset before
@@ -745,7 +745,7 @@ class TestLive:
         assert office.ledger.counts().unconfirmed == 1
 
     def test_tail_says_nothing_of_missing_live_punches(self, office: Office) -> None:
-        """Only a whole reading can tell that a live punch is missing."""
+        """Only a whole reading can show that a live punch is missing."""
         office.read(logged(*range(20)))
         office.live(made(second=30))
         assert office.read(logged(*range(20)), 12).unconfirmed == 0
@@ -931,7 +931,7 @@ class TestStart:
         assert office.ledger.counts().withheld == 2
 
     def test_all(self, office: Office) -> None:
-        """``all`` withholds nothing and says nothing."""
+        """``all`` withholds nothing and reports nothing."""
         office.read(logged(0, 1), start="all")
         assert [event["type"] for event in events_of(office.ledger)] == [RECORDED, RECORDED]
 
@@ -1666,7 +1666,7 @@ class TestOpening:
         assert (closed / "ledger.db").read_bytes() == before
 
     def test_clean_and_unclean(self, office: Office) -> None:
-        """Only a ledger that was closed says at the next start that it was."""
+        """Only a ledger that was closed states at the next start that it was."""
         office.open()
         assert office.ledger.was_clean
         copy = office.data_dir.with_name("copy")
@@ -1849,7 +1849,7 @@ class TestReader:
             reader._rows("UPDATE event SET sent_ms = 1")
 
     def test_damaged_file(self, closed: Path) -> None:
-        """A reader says what is wrong with a damaged file, too."""
+        """A reader states what is wrong with a damaged file, too."""
         (closed / "ledger.db").write_bytes(b"garbage" * 1000)
         with pytest.raises(LedgerError, match="damaged; start the daemon"):
             LedgerReader(closed)

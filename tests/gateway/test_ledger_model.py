@@ -45,14 +45,14 @@ def fingerprint_of(record: Record) -> tuple[object, ...]:
 
 
 def believable(record: Record) -> bool:
-    """Tell whether the record has a date of this century's working life."""
+    """Return whether the record has a date of this century's working life."""
     return isinstance(record, RawPunch) and record.local_time.year > 2000
 
 
 class TerminalAndLedger(RuleBasedStateMachine):
     """A terminal's log, punched, cleared, wrapped and shown in part, read in every way by a gateway that crashes.
 
-    What the model keeps away, because no reading could tell: two *different* records with one fingerprint at the seam
+    What the model keeps away, because no reading could show: two *different* records with one fingerprint at the seam
     of a wrap or on both sides of a clearing (each punch has its own state code, repetitions are of the last record and
     of a log without capacity only), persons with a believable second on both sides of such a seam, and a full log that
     loses several records at once, down to moments of a reset clock.
@@ -213,8 +213,8 @@ class TerminalAndLedger(RuleBasedStateMachine):
     def finish(self) -> None:
         """Note that the log was read to its end, and compare.
 
-        An empty log changes nothing of what is known; any other that a terminal of this model can have says how long it
-        is.
+        An empty log changes nothing of what is known; any other that a terminal of this model can have shows how
+        long it is.
         """
         self.known |= {number: key_of(record) for number, record in self.log}
         known = self.terminal()
@@ -243,7 +243,7 @@ class TerminalAndLedger(RuleBasedStateMachine):
     @precondition(lambda self: self.log and isinstance(self.log[-1][1], RawPunch))
     @rule()
     def live(self) -> None:
-        """Let the terminal tell of the last punch as it happens."""
+        """Let the terminal report the last punch as it happens."""
         record = self.log[-1][1]
         assert isinstance(record, RawPunch)
         self.ledger.record_live(self.context("live"), record._replace(raw=b"live"))
@@ -251,7 +251,7 @@ class TerminalAndLedger(RuleBasedStateMachine):
 
     @rule(pin=PINS)
     def live_without_log(self, pin: str) -> None:
-        """Let the terminal tell of a punch and keep no record of it."""
+        """Let the terminal report a punch and keep no record of it."""
         self.second += 1
         self.ledger.record_live(self.context("live"), self.made(pin, DAY + timedelta(seconds=self.second)))
         self.compare()

@@ -204,7 +204,7 @@ def test_others_are_not_touched(office: Office) -> None:
 
 
 def test_what_is_retained_of_a_terminal_goes_also_where_it_was_removed_before_the_start(office: Office) -> None:
-    """The ledger remembers it, and the next connection clears what the broker still says of it."""
+    """The ledger remembers it, and the next connection clears what the broker still retains of it."""
     with Simulator(SimulatedTerminal(serial="S1", now=here)) as simulator:
         office.entries = {"lobby": {"address": simulator.address}}
         with Subscriber(office.broker.port) as centre:
@@ -321,7 +321,7 @@ def test_mistakes_leave_everything_as_it_is_and_are_reported(office: Office) -> 
 
 
 def test_a_hang_up_and_the_command_reload(office: Office) -> None:
-    """SIGHUP is obeyed, `hadir reload` says what has come of it, and neither ends the process."""
+    """SIGHUP is obeyed, `hadir reload` reports what has come of it, and neither ends the process."""
     data, log = office.folder / "data", office.folder / "daemon.log"
     config = "--config", str(office.file)
     with Simulator(SimulatedTerminal(serial="S1", now=here)) as simulator:

@@ -51,7 +51,7 @@ class Manager:
                 return self.received
 
     def fed(self, *, during_s: float) -> bool:
-        """Tell whether the watchdog is fed in the time to come."""
+        """Return whether the watchdog is fed in the time to come."""
         self.listen()
         before = len(self.received)
         until = time.monotonic() + during_s

@@ -1,4 +1,4 @@
-"""The configuration file: every mistake becomes one line that says where, what is wrong and what would be right."""
+"""The configuration file: every mistake becomes one line that states where, what is wrong and what would be right."""
 
 import re
 from collections.abc import Iterator
@@ -673,7 +673,7 @@ terminals:
     ],
 )
 def test_mistakes_in_terminals_that_call(config: Path, more: str, mistake: str) -> None:
-    """Each says what is right."""
+    """Each states what is right."""
     (line,) = mistakes(config, PUSH + more)
     assert mistake in line
 
@@ -745,7 +745,7 @@ APP = "    serial: APP-PRESENSI\n    secret_file: key\n"
     ],
 )
 def test_mistakes_in_apps(config: Path, more: str, mistake: str) -> None:
-    """Each says what is right, and none has a value of a secret."""
+    """Each states what is right, and none has a value of a secret."""
     secret(config.parent, "key", "0123456789ABCDEFabcdef\n")
     secret(config.parent, "short", "0123456789\n")
     secret(config.parent, "empty", "\n")

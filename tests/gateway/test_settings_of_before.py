@@ -18,7 +18,7 @@ class Office(NamedTuple):
 
     text: str
     refused: str
-    """What `check` says: the key and part of the message."""
+    """What `check` reports: the key and part of the message."""
     value: Value
     used: Any
     """What the gateway goes on with."""

@@ -1,4 +1,4 @@
-"""Whatever part fails, in whatever way: the process ends, says which in its last line, and can be started again."""
+"""Whatever part fails, in whatever way: the process ends, states which in its last line, and can be started again."""
 
 import json
 import os

@@ -213,7 +213,7 @@ class Torture:
         return Outcome(self._seed, self._did, records, events, time.monotonic() - begun)
 
     def _served(self, terminal: SimulatedTerminal | SimulatedAnviz, stack: ExitStack) -> dict[str, Any]:
-        """Serve a terminal until ``stack`` is closed; return what a configuration says of it."""
+        """Serve a terminal until ``stack`` is closed; return what a configuration states of it."""
         if isinstance(terminal, SimulatedAnviz):
             self._line = stack.enter_context(anviz.Simulator(terminal))
             return {"driver": "anviz", "port": self._line.port, "turnaround": "20ms"}
@@ -227,12 +227,12 @@ class Torture:
         return {"driver": "zkteco", "address": simulator.address, "bulk_timeout": "5s"}
 
     def _calling(self, terminal: push.SimulatedTerminal, stack: ExitStack) -> dict[str, Any]:
-        """Let a terminal call the gateway until ``stack`` is closed; return what a configuration says of it."""
+        """Let a terminal call the gateway until ``stack`` is closed; return what a configuration states of it."""
         stack.enter_context(push.Simulator(terminal, f"http://127.0.0.1:{self._receiver_port}", pace=CALL_PACE))
         return {"driver": "push", "serial": terminal.serial}
 
     def _posting(self, stack: ExitStack) -> dict[str, Any]:
-        """Let an app post to the gateway until ``stack`` is closed; return what a configuration says of it."""
+        """Let an app post to the gateway until ``stack`` is closed; return what a configuration states of it."""
         secret = self._folder / "app-secret"
         secret.write_text(f"{APP_SECRET}\n", encoding="ascii")
         secret.chmod(0o600)

@@ -29,7 +29,7 @@ TEXTS: Mapping[str, Text] = {
     "closing_no_unit": _("There is no unit {unit}."),
     "closing_unjudged": _(
         "{marks} changes about these dates are still to be judged. That takes minutes as a rule: load the page again. "
-        "If it stays, tell the administrator."
+        "If it stays, inform the administrator."
     ),
     "closing_all_elsewhere": _(
         "The period that holds {date} was closed with other units for all people of {unit}: see the list of closed "

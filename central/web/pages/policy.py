@@ -19,7 +19,7 @@ TEXTS: Mapping[str, Text] = {
     "policies_since": _("since"),
     "policies_paper": _("paper"),
     "policies_all": _("All policies that are known here"),
-    "policies_gone": _("not known here: its file is missing or has a mistake; tell the administrator of the centre"),
+    "policies_gone": _("not known here: its file is missing or has a mistake; inform the administrator of the centre"),
     "policy_page": _("Policy"),
     "policy_about": _(
         "Each sentence names the decree and article that it rests on. What is marked as chosen or invented has no "

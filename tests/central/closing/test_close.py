@@ -206,7 +206,7 @@ def test_verdicts_that_are_not_final_are_named_and_closed_only_by_choice(tmp_pat
 
 
 def test_two_closings_at_once_leave_one(centre: Centre) -> None:
-    """The second one says by whom the period was closed."""
+    """The second one states by whom the period was closed."""
     ready = threading.Barrier(2)
     results: list[str] = []
 

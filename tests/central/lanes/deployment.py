@@ -73,7 +73,7 @@ class Gateways:
         assert all(one == sorted(one) for one in stated.values()), stated
 
     def confirmed(self) -> dict[str, int]:
-        """Return what the last receipt to each gateway says."""
+        """Return what the last receipt to each gateway states."""
         found = {message.topic: message.payload["upto"] for message in self._subscriber.on("/receipt")}
         return {topic.removeprefix("hadir/v1/").removesuffix("/receipt"): upto for topic, upto in found.items()}
 

@@ -36,7 +36,7 @@ def test_lanes_are_taken_over_and_shared_and_nothing_is_lost_or_doubled(tmp_path
 def test_a_worker_whose_line_to_the_database_is_cut_loses_its_lanes(
     tmp_path: Path, postgres: Server, database_url: str
 ) -> None:
-    """Nothing says that the line is dead; once it is another one, the worker gets its part again."""
+    """Nothing shows that the line is dead; once it is another one, the worker gets its part again."""
     password = tmp_path / "password"
     password.write_text(PASSWORD)
     password.chmod(0o600)

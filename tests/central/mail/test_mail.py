@@ -57,7 +57,7 @@ class Office:
     async def handle_RCPT(  # noqa: N802 - named by aiosmtpd
         self, server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
     ) -> str:
-        """Take a recipient, or do what its name says."""
+        """Take a recipient, or do what its name states."""
         match address.partition("@")[0]:
             case "gone":
                 return "550 no such\x1b[2J mailbox"
@@ -317,7 +317,7 @@ def test_a_day_of_the_office(tmp_path: Path, office: Office, authority: Authorit
 
 
 def test_a_digest_waits_for_changes_that_are_not_judged_and_goes_where_its_account_is_now(tmp_path: Path) -> None:
-    """For two hours, then it says how many wait. An address or a role that changed counts until a mail is sent."""
+    """For two hours, then it states how many wait. An address or a role that changed counts until a mail is sent."""
     centre = Centre(tmp_path, datetime(2026, 8, 30, 20, tzinfo=UTC))
     centre.enter_office()
     accounts = {one.name: one for one in (account(), replace(account(Role.OPERATOR), name="staff"))}

@@ -245,7 +245,7 @@ def test_evidence_that_is_gone_and_gateways_without_a_sign_are_named(tmp_path: P
 
 
 def test_numbers_and_reasons_of_libraries_read_in_the_language() -> None:
-    """Thousands are grouped as Indonesian does, and what the system says is named as such."""
+    """Thousands are grouped as Indonesian does, and what the system reports is named as such."""
     counted = doctor._text(Step("evidence", "passed", "gateways", {"count": Count(1_234)}), Language.INDONESIAN)
     assert counted.endswith(" 1.234")
     silent = next(broker_check.check_broker(BrokerSettings(url="mqtt://127.0.0.1:9")))

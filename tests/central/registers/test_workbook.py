@@ -152,7 +152,7 @@ def test_hidden_rows_are_read_and_named(tmp_path: Path) -> None:
 def test_a_workbook_that_unpacks_too_large_is_refused_before_it_is_unpacked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its directory says how large it is, and zipfile reads no more than that."""
+    """Its directory states how large it is, and zipfile reads no more than that."""
     path = write_xlsx(tmp_path, [PEOPLE, PERSON])
     monkeypatch.setattr(workbook, "MAX_UNPACKED", 1000)
 

@@ -104,7 +104,7 @@ def test_no_person_decides_an_own_request(centre: Centre, by: Person) -> None:
 
 
 def test_two_approvals_at_once_enter_one_row(centre: Centre) -> None:
-    """The second one says who was faster; the register has the row once."""
+    """The second one states who was faster; the register has the row once."""
     number = entered(centre)
     ready = threading.Barrier(2)
     found: list[str] = []

@@ -75,7 +75,7 @@ def table(centre: Centre, *words: str) -> list[dict[str, str]]:
 
 
 def test_the_recap_has_a_code_for_each_person_and_date_and_their_sums(centre: Centre) -> None:
-    """By name; what a cell says, its column counts."""
+    """By name; what a cell contains, its column counts."""
     rows = {row["Kode pegawai"]: row for row in table(centre, "recap", "dinas", "2026-09-15")}
     assert list(rows) == ["c", "b", "d", "a"]  # < before C; Dua, Empat, Satu
     assert [rows["a"][day] for day in ("1", "2", "5")] == ["TL", "TK", "L"]
@@ -140,7 +140,7 @@ def test_a_sheet_of_the_unit_above_says_who_was_closed_below(centre: Centre) -> 
 
 
 def test_a_sheet_before_the_closing_has_the_adjustments_that_wait(centre: Centre) -> None:
-    """As the closing will carry them, and says that they wait."""
+    """As the closing will carry them, and states that they wait."""
     closed(centre, date(2026, 9, 15))
     centre.enter("leave", "person,kind,from,until,paper\na,annual,2026-09-01,2026-09-01,Contoh 10/2026\n")
     centre.at("2026-11-02 08:00")
@@ -193,7 +193,7 @@ def test_an_opened_workbook_has_texts_and_numbers_and_no_formula(tmp_path: Path)
 
 
 def test_the_same_sheet_is_the_same_bytes(centre: Centre, tmp_path: Path) -> None:
-    """Workbook and page; so a digest says whether a file is the one that was made."""
+    """Workbook and page; so a digest states whether a file is the one that was made."""
     for suffix in ("xlsx", "html", "csv"):
         digests = set()
         for number in range(2):

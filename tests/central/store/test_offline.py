@@ -131,7 +131,7 @@ def test_a_retained_message_that_a_broker_restored_ends_nothing(centre: Centre) 
 
 
 def test_a_ledger_that_was_set_back_counts_connections_anew(centre: Centre) -> None:
-    """Its clock says that the connection is a new one."""
+    """Its clock shows that the connection is a new one."""
     state(centre, "05:00", True, 70)
     state(centre, "06:00", False, 70)
     assert kept(centre, "19:47") == OUT
@@ -167,7 +167,7 @@ def test_a_gateway_that_is_offline_again_was_not_back(centre: Centre) -> None:
 
 
 def test_states_that_cannot_be_read_are_rejected(centre: Centre) -> None:
-    """Each by itself; an empty one says that the gateway is gone, and holds nothing."""
+    """Each by itself; an empty one states that the gateway is gone, and holds nothing."""
     topic = f"{centre.source.gateway}/state"
     bad = [b"[]", b"{", b'{"state":"away"}', b'{"state":"offline","session":"7"}', b'{"state":null}']
     result = centre.store.ingest([Message(topic, text) for text in (*bad, b"")])

@@ -182,7 +182,7 @@ def test_several_processes_that_start_at_once_make_the_tables_once(database_url:
 def test_an_inbox_whose_lock_was_cut_ends_without_another_receipt(
     postgres: Server, database_url: str, tmp_path: Path
 ) -> None:
-    """The server ends the connection that held it, another inbox begins; the first one says what happened, and ends."""
+    """The server ends the connection that held it, another inbox begins; the first one reports it, and ends."""
     source = Source()
     source.punch(1)
     words = ("inbox", "--db", database_url)

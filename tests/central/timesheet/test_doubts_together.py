@@ -76,7 +76,7 @@ def test_a_watermark_of_another_site_moves_nothing(centre: Centre) -> None:
 
 
 def test_a_watermark_of_another_site_moves_nothing_of_an_own_terminal(centre: Centre) -> None:
-    """Before a decision says that the terminal belongs there; then it counts."""
+    """Before a decision states that the terminal belongs there; then it counts."""
     centre.enter("people", "key,name,employment,unit,from\nfar,Contoh Jauh,pns,dinas,2026-08-24\n")
     centre.enter("enrolments", "pin,terminal,person,from\n7,S1,far,2026-01-01\n")
     centre.receive(*centre.punches("1002", f"{DAY} 05:50:00"))
@@ -260,7 +260,7 @@ def test_a_first_punch_from_another_gateway_moves_a_terminal_with_all_its_days(c
 
 
 def test_a_punch_without_a_date_is_known_as_it_was_before_its_watermark(centre: Centre) -> None:
-    """The state that says up to when the log was complete before it arrives later."""
+    """The state that states up to when the log was complete before it arrives later."""
     centre.receive(*centre.punches("1002", f"{DAY} 05:50:00"))
     centre.punches("1001", "2000-01-01 00:00:14", suspect=["reset"])
     event = centre.source.events.pop() | {"recordedtime": utc_text("19:00")}

@@ -363,7 +363,7 @@ def test_a_day_that_cannot_be_judged_costs_itself(centre: Centre, monkeypatch: p
 def test_another_version_of_the_judgement_makes_revisions_marked_as_such(
     centre: Centre, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The verdict may be the same; the revision says which versions it lies between."""
+    """The verdict may be the same; the revision states which versions it lies between."""
     centre.at("2026-09-02 08:00")
     monkeypatch.setattr("central.timesheet.digest.ENGINE", ENGINE + 1)
     monkeypatch.setattr("central.timesheet.recompute.ENGINE", ENGINE + 1)

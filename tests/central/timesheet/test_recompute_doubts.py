@@ -499,7 +499,7 @@ def test_what_was_known_of_doubts_at_a_moment_is_known_afterwards(centre: Centre
 
 
 def test_states_that_cannot_be_read_cost_themselves_alone(centre: Centre) -> None:
-    """Each is rejected with its reason; an empty one says that the terminal is no longer configured."""
+    """Each is rejected with its reason; an empty one states that the terminal is no longer configured."""
     topic = f"{centre.source.gateway}/terminal/lobby/state"
     bad = [
         b"[]",

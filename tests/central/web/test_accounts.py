@@ -175,7 +175,7 @@ def test_passwords_are_hashed_with_argon2id() -> None:
 
 
 def test_the_commands(tmp_path: Path) -> None:
-    """Add, list, change the password, remove; each mistake says what to do."""
+    """Add, list, change the password, remove; each mistake states what to do."""
     path, password = tmp_path / "accounts.yaml", tmp_path / "password"
     password.write_text(f"{PASSWORD}\n")
 

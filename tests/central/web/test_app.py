@@ -33,7 +33,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
 
 
 def test_a_page_leads_to_the_login_and_back(served: Served) -> None:
-    """Also one that does not exist; the address says nothing about it."""
+    """Also one that does not exist; the address states nothing about it."""
     browser = served.browser()
     for path in ("/test/unit/dinas?date=2026-09-02", "/nowhere", "/test/unit/nowhere"):
         assert browser.get(path).status == 303
@@ -278,7 +278,7 @@ def test_a_person_is_seen_on_the_dates_in_the_unit(served: Served) -> None:
 
 @pytest.mark.parametrize(("foreign", "missing"), [("person/a", "person/q"), ("unit/dinas", "unit/xxxxx")])
 def test_the_work_for_what_is_foreign_is_that_for_what_is_not(served: Served, foreign: str, missing: str) -> None:
-    """The database gets the same statements, so that the time says nothing either."""
+    """The database gets the same statements, so that the time states nothing either."""
     browser = served.browser("other")
     statements: list[str] = []
 
@@ -387,7 +387,7 @@ def test_a_form_for_a_foreign_person_is_no_page(served: Served) -> None:
     ids=["large", "fields", "bytes", "empty"],
 )
 def test_a_bad_form_is_refused(served: Served, body: bytes, status: int) -> None:
-    """With a page that says what to do."""
+    """With a page that states what to do."""
     browser = served.browser("chief")
     headers = {"Origin": f"http://127.0.0.1:{served.port}"}
     answer = browser.request("POST", "/test/person/a", body, headers)
@@ -426,7 +426,7 @@ def test_a_page_is_not_shown_while_the_log_cannot_be_written(served: Served, mon
 
 
 def test_a_database_that_is_gone_or_another_one(served: Served, tmp_path: Path) -> None:
-    """503 with a page that says what to do; a restored file is used without a restart."""
+    """503 with a page that states what to do; a restored file is used without a restart."""
     browser = served.browser("chief")
     path = served.office.folder / "centre.db"
     with sqlite3.connect(path) as source, sqlite3.connect(tmp_path / "aside.db") as other:
@@ -479,7 +479,7 @@ def test_no_page_has_a_script_or_style_in_its_text(served: Served) -> None:
 
 
 def test_a_fault_of_a_page_costs_that_page(served: Served) -> None:
-    """500 with a page that says what to do, and no traceback in it."""
+    """500 with a page that states what to do, and no traceback in it."""
     browser = served.browser("chief")
     answer = browser.get("/test/broken")
     assert answer.status == 500

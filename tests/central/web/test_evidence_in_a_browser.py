@@ -100,7 +100,7 @@ def test_everything_is_reached_with_the_keyboard(browser: Browser, served: Serve
 
 
 def test_a_wrong_password_and_a_logout_by_clicks(browser: Browser, served: Served) -> None:
-    """Each says what it did; afterwards the way back shows nothing."""
+    """Each states what it did; afterwards the way back shows nothing."""
     browser.get(address(served, "/pins"))  # the first line of the access log, where this test runs alone
     browser.get(address(served, "/access"))
     assert "audit" in browser.find_element(By.CSS_SELECTOR, "tbody").text

@@ -80,7 +80,7 @@ def test_dates_of_the_evidence_are_put_in_order(served: Served, query: str) -> N
 
 
 def test_policies_in_sentences(served: Served) -> None:
-    """Which applies to the own units, also handed down from above, and what each says with its decree."""
+    """Which applies to the own units, also handed down from above, and what each states with its decree."""
     chief, clinic, school = (served.browser(name) for name in ("chief", "clerk", "other"))
     assert "/policies/graded" in chief.get("/policies").body
     inherited = clinic.get("/policies").body

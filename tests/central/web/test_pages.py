@@ -34,13 +34,13 @@ def names(answer: Answer) -> list[str]:
 
 
 def texts(answer: Answer) -> str:
-    """Return what a page says, tags left out."""
+    """Return what a page shows, tags left out."""
     return " ".join(re.sub(r"<[^>]+>", " ", answer.body).split())
 
 
 @pytest.mark.parametrize("path", [TODAY, "/today/dinas?date=2026-09-03", "/period/dinas?month=2026-08"])
 def test_each_figure_leads_to_the_people_whom_it_counts(chief: Browser, path: str) -> None:
-    """As many rows as it says; the chosen one is named."""
+    """As many rows as it states; the chosen one is named."""
     found = FIGURE.findall(chief.get(f"{path}&lang=en").body)
 
     assert len(found) > 5

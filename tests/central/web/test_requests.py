@@ -228,7 +228,7 @@ def test_a_form_is_filled_in_by_choosing(served: Served) -> None:
 
 
 def test_what_was_typed_into_a_decision_or_a_note_stays(served: Served) -> None:
-    """A paper that is too long costs no remark; of a decided request, the list says by whom."""
+    """A paper that is too long costs no remark; of a decided request, the list states by whom."""
     enter(served.browser("clerk"))
     chief = served.browser("chief")
     answer = decide(chief, "approve", paper="x" * 10_000, reason="sudah <dicek>")
@@ -311,7 +311,7 @@ def test_a_request_that_reaches_into_another_unit_is_for_whoever_sees_all_its_da
 
 
 def test_a_refused_change_is_in_the_access_log_too(served: Served) -> None:
-    """What the register says of the mistake is shown, so the look is stored although nothing else is."""
+    """What the register states of the mistake is shown, so the look is stored although nothing else is."""
     clerk = served.browser("clerk")
     assert enter(clerk).status == 303
     before = len(served.log())

@@ -17,7 +17,7 @@ DAY = "/day/a?date=2026-08-31&lang="
 
 
 def age(browser: Browser, language: str = "en") -> str:
-    """Return what a page says of the age of its data; empty: nothing, they are the primary's."""
+    """Return what a page shows of the age of its data; empty: nothing, they are the primary's."""
     answer = browser.get(f"{DAY}{language}")
     assert answer.status == 200
     found = re.search(r'<div id="age">(.*?)\n</div>', answer.body, re.DOTALL)

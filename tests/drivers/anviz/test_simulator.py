@@ -132,7 +132,7 @@ def test_faults_that_make_no_sense(order: str) -> None:
     ],
 )
 def test_what_a_person_types(typed: str, reported: str) -> None:
-    """Each command says what happened, or what would have been right."""
+    """Each command states what happened, or what would have been right."""
     simulator = Simulator([SimulatedTerminal(device_id=number, now=lambda: MOMENT) for number in (1, 2)])
 
     assert simulator.control(typed).startswith(reported)

@@ -184,7 +184,7 @@ def test_live_punches(simulator: Simulator) -> None:
 
 
 def test_live_record_that_cannot_be_read_hastens_the_reading(simulator: Simulator) -> None:
-    """The log will tell."""
+    """The log will show it."""
     with connect(options(simulator.port)) as terminal:
         only(simulator).on_punch(wire.Frame(1, 0xDF, bytes(14)))
 

@@ -97,7 +97,7 @@ def test_a_machine_without_a_thread_left(pty: Simulator, monkeypatch: pytest.Mon
 
 
 def test_a_closed_address_is_unavailable() -> None:
-    """The message says which."""
+    """The message states which."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = f"tcp://127.0.0.1:{unused.getsockname()[1]}"
@@ -225,7 +225,7 @@ def bare_line() -> Iterator[tuple[Line, int]]:
 
 
 def nothing_left(other_end: int) -> bool:
-    """Tell whether not a byte has come out of a line."""
+    """Return whether not a byte has come out of a line."""
     os.set_blocking(other_end, False)
     try:
         return not os.read(other_end, 100)

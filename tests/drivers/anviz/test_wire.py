@@ -26,7 +26,7 @@ def test_checksum_of_the_digits_is_the_published_one() -> None:
 
 @pytest.mark.parametrize("name", [*CAPTURED, *(f"generated: {name}" for name in GENERATED)])
 def test_vectors_both_ways(name: str) -> None:
-    """Each known frame is decoded to what it says, and encoded to its bytes."""
+    """Each known frame is decoded to what it states, and encoded to its bytes."""
     generated = name.removeprefix("generated: ")
     text, frame = CAPTURED[name] if name in CAPTURED else GENERATED[generated]
     raw = bytes.fromhex(text)

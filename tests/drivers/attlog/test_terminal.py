@@ -204,7 +204,7 @@ def test_receipt(tmp_path: Path) -> None:
 
 
 def test_a_file_that_was_stored_before_gets_no_second_receipt(tmp_path: Path) -> None:
-    """It is settled without a report: the one beside it says what was new."""
+    """It is settled without a report: the one beside it states what was new."""
     path = tmp_path / f"{SERIAL}_attlog.dat"
     path.write_bytes(LINE)
     assert next(files(folder(tmp_path))).settle(Settlement(known=1))
@@ -283,7 +283,7 @@ def test_a_file_that_makes_reading_fail_costs_itself(tmp_path: Path, monkeypatch
 def test_a_file_that_may_not_be_opened_is_not_judged_by_its_content(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So no receipt beside it says that it holds no attendance log."""
+    """So no receipt beside it states that it holds no attendance log."""
     (tmp_path / "1_attlog.dat").write_bytes(LINE)
 
     def refusing(path: Path) -> ExportFile:
@@ -413,7 +413,7 @@ def test_a_file_without_one_punch_is_no_import(tmp_path: Path) -> None:
 
 
 def test_five_columns(tmp_path: Path) -> None:
-    """By their values where these can mean one thing only; else a person says what the third is."""
+    """By their values where these can mean one thing only; else a person names what the third is."""
     path = tmp_path / "1_attlog.dat"
     path.write_bytes(b"10021\t2026-04-10 07:31:01\t1\t0\t0\n10022\t2026-04-10 07:31:02\t1\t1\t15\n")
     with pytest.raises(AmbiguousColumns, match="device number or the state"):

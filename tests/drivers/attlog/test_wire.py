@@ -56,7 +56,7 @@ def test_line(line: bytes, expected: tuple[object, ...]) -> None:
 
 @pytest.mark.parametrize(("line", "reason"), BAD)
 def test_unreadable_line(line: bytes, reason: str) -> None:
-    """It says what is wrong, keeps its bytes, and costs neither of its neighbours."""
+    """It states what is wrong, keeps its bytes, and costs neither of its neighbours."""
     before, after = GOOD[0][0], GOOD[1][0]
     first, (offset, record, _, _), last = read(ATTLOG, before + line + after)
     assert isinstance(record, BadRecord)
@@ -102,7 +102,7 @@ def test_a_line_without_end_is_held_in_part() -> None:
 
 
 def test_first_line_may_be_the_serial_number() -> None:
-    """It is no record, and says whose the file is."""
+    """It is no record, and states whose the file is."""
     reader = Reader(ATTLOG)
     assert len(list(reader.feed(b"A8N5230560263\r\n" + GOOD[0][0]))) == 1
     assert (reader.serial, reader.lines, reader.headers) == ("A8N5230560263", 2, 1)
@@ -157,7 +157,7 @@ def test_table_with_other_columns() -> None:
     ],
 )
 def test_order_of_dates_is_never_guessed(dates: list[str], orders: set[str]) -> None:
-    """Dates tell what they can mean, over the whole file."""
+    """Dates show what they can mean, over the whole file."""
     reader = Reader(Form("table"))
     rows = "".join(f"1\t1\t7\t\t1\t0\t{date} 07:30:00\n" for date in dates)
     assert len(list(reader.feed(rows.encode()))) == len(dates)
@@ -225,7 +225,7 @@ def codes(entries: list[Entry]) -> list[tuple[int | None, int | None]]:
 
 
 def test_a_header_with_more_tabs_than_its_rows() -> None:
-    """The empty columns that only the header has are left out; rows that have them are read as it says."""
+    """The empty columns that only the header has are left out; rows that have them are read as it states."""
     header = "No|TMNo|EnNo|Name|||GMNo|Mode|DateTime\n"
     narrow, wide = "1|1|33| |1|2|02/25/2020 14:31:11\n", "1|1|33|SITI|||1|2|02/25/2020 14:31:11\n"
     for rows in (narrow, wide, narrow + wide):
@@ -322,7 +322,7 @@ def test_words_for_the_state(words: tuple[str, str], states: list[int | None]) -
 
 
 def test_words_in_the_column_of_the_other() -> None:
-    """A word says itself what it is about."""
+    """A word shows by itself what it is about."""
     assert codes(table("No|EnNo|DateTime|Mode|IOMd\n1|7|2026/09/04 07:30:00|DutyOff|FP\n")) == [(1, 1)]
 
 
@@ -345,7 +345,7 @@ def test_numbers_of_people_that_are_no_pin_are_left_out() -> None:
 
 
 def test_five_columns_among_six_are_no_date() -> None:
-    """A line that lacks a column is kept with its bytes, and says what it lacks."""
+    """A line that lacks a column is kept with its bytes, and states what it lacks."""
     _, entry = read(ATTLOG, GOOD[0][0] + b"10021\t2026-04-10 07:31:01\t1\t0\t0\n")
     assert isinstance(entry.record, BadRecord)
     assert (entry.record.reason, entry.well_formed) == ("5 columns, not 6", False)

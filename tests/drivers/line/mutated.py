@@ -1,4 +1,4 @@
-"""Mutations of what a line of text says: messages, marks and checksums, changed in two places."""
+"""Mutations of what a line of text states: messages, marks and checksums, changed in two places."""
 
 import re
 from random import Random

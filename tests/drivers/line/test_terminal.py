@@ -87,7 +87,7 @@ def test_time_is_up(line: Simulator) -> None:
 
 
 def test_an_event_is_delivered_until_it_is_settled(line: Simulator) -> None:
-    """The terminal never says it again, so the driver keeps it; two equal ones are two."""
+    """The terminal never sends it again, so the driver keeps it; two equal ones are two."""
     with listening(line) as opened:
         line.send(b"odd\n")
         line.send(b"odd\n")
@@ -173,6 +173,6 @@ def test_a_port_has_one_reader() -> None:
     ],
 )
 def test_options_that_cannot_be(change: dict[str, object], words: str) -> None:
-    """Each mistake says what would be right."""
+    """Each mistake states what would be right."""
     with pytest.raises(ValidationError, match=re.escape(words)):
         options(**{"port": "/dev/ttyUSB0"} | change)

@@ -104,7 +104,7 @@ def test_line_ends(ending: bytes) -> None:
 
 
 def test_noise_between_messages() -> None:
-    """It is a message of its own, that says nothing; the punch behind it is read."""
+    """It is a message of its own, that states nothing; the punch behind it is read."""
     noise, punch = FrameReader("stx", "xor").feed(b"\xff\xfe" + encode(TEXT, "stx", "xor") + b"\r\n")
     assert (noise.raw, noise.text) == (b"\xff\xfe", None)
     assert isinstance(GRAMMAR.read(punch), RawPunch)
@@ -158,7 +158,7 @@ def test_who_and_when() -> None:
     ],
 )
 def test_what_is_not_understood(pattern: str, text: bytes, reason: str) -> None:
-    """It is kept with its bytes and says why."""
+    """It is kept with its bytes and states why."""
     bad = reading(pattern, text)
     assert isinstance(bad, BadRecord)
     assert reason in bad.reason

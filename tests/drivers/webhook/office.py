@@ -47,7 +47,7 @@ def body_of(*records: Any) -> bytes:
 
 
 def signature(body: bytes, secret: str = SECRET) -> str:
-    """Return the value of the header, as the documentation says."""
+    """Return the value of the header, as the documentation states."""
     return f"sha256={hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()}"
 
 

@@ -121,7 +121,7 @@ def test_answers(tmp_path: Path) -> None:
 
 
 def test_posts_too_often_get_429(tmp_path: Path) -> None:
-    """With a header that says when to come again; terminals get 503."""
+    """With a header that states when to come again; terminals get 503."""
     with receiving(Limits(rate=0.001, burst=2)) as (url, port), attach(options(tmp_path), port):
         replies = [exchange(url, request(b"{}")) for _ in range(3)]
     assert [answer(reply)[0] for reply in replies] == [503, 503, 429]

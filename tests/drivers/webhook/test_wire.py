@@ -106,7 +106,7 @@ def test_times_that_are_none(text: str) -> None:
 
 
 def test_an_epoch_is_no_time() -> None:
-    """Seconds or milliseconds, of which zone: a number says nothing of that."""
+    """Seconds or milliseconds, of which zone: a number states nothing of that."""
     assert "ISO 8601" in bad(at=1788482000).reason
 
 

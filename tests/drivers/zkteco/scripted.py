@@ -1,4 +1,4 @@
-"""A peer that says exactly what a test wrote down: every byte, every pause, every hang-up, over TCP or UDP."""
+"""A peer that sends exactly what a test wrote down: every byte, every pause, every hang-up, over TCP or UDP."""
 
 import socket
 import struct

@@ -1,4 +1,4 @@
-"""The faults of the simulator: each does what its line says, and is gone when it is switched off."""
+"""The faults of the simulator: each does what its line states, and is gone when it is switched off."""
 
 import re
 import struct
@@ -465,7 +465,7 @@ def test_a_question_is_refused(order: str, command: int, data: bytes, code: int)
 
 
 def test_a_serial_number_is_empty() -> None:
-    """The option is there and says nothing."""
+    """The option is there and has no effect."""
     terminal = a_terminal()
     conversation = begun(terminal)
     terminal.faults.switch_on("no-serial=empty")

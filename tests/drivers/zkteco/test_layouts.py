@@ -139,7 +139,7 @@ def test_records_with_internal_numbers_round_trip(
 @pytest.mark.parametrize("packed", [FEBRUARY_31, YEAR_2103, 0xFFFFFFFF])
 @pytest.mark.parametrize("layout", layouts.LAYOUTS)
 def test_one_impossible_date_costs_one_record(layout: str, packed: int) -> None:
-    """A record with an impossible date is bad, says why, and its neighbours are read."""
+    """A record with an impossible date is bad, states why, and its neighbours are read."""
     body, stride = bytearray(office(layout, 3)), layouts.LAYOUTS[layout].stride
     at = stride + PACKED_AT[layout]
     body[at : at + 4] = struct.pack("<I", packed)
@@ -323,7 +323,7 @@ def test_an_empty_log_has_the_layout_of_before(layout: str) -> None:
 
 @pytest.mark.parametrize("body", [bytes(7), b"\xa5" * 41, b"\xff" * 80, bytes(range(220)) * 4])
 def test_a_layout_is_never_guessed(body: bytes) -> None:
-    """Bytes that fit no known layout are refused, and the sentence says how many there were."""
+    """Bytes that fit no known layout are refused, and the sentence states how many there were."""
     with pytest.raises(WireError, match=f"{len(body)} bytes"):
         choose(body, 1000)
 

@@ -440,7 +440,7 @@ def test_a_number_may_go_to_another_person() -> None:
 
 @pytest.mark.parametrize("wrong", [{"layout": "17"}, {"event_length": 33}, {"capacity": 0}])
 def test_a_terminal_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
-    """The sentence says what there is."""
+    """The sentence states what there is."""
     with pytest.raises(ValueError, match=r"known|at least"):
         SimulatedTerminal(**wrong)
 
@@ -624,7 +624,7 @@ def test_a_taken_port_is_an_error(kind: socket.SocketKind) -> None:
 
 
 def test_typed_commands_do_what_they_say() -> None:
-    """Each command changes the terminal and answers with a sentence that says how."""
+    """Each command changes the terminal and answers with a sentence that states how."""
     simulator = Simulator(build(people=5, now=frozen()))
     terminal = simulator.terminal
     assert simulator.control("punch 1002 1 15") == "1002 punched at 2026-09-04 12:00:00 (state 1, verify 15)."
@@ -664,7 +664,7 @@ def test_typed_commands_do_what_they_say() -> None:
     ],
 )
 def test_wrong_commands_get_a_sentence(line: str) -> None:
-    """Whatever is typed, nothing is raised, nothing changes, and the answer says what was wrong."""
+    """Whatever is typed, nothing is raised, nothing changes, and the answer states what was wrong."""
     simulator = Simulator(build(people=5, now=frozen()))
     assert simulator.control(line).startswith(("Not done: ", "That is no command. "))
     assert simulator.terminal.count == 0

@@ -281,7 +281,7 @@ def beginning(buffer: bytes) -> Dynamic:
 
 @pytest.mark.parametrize("start", [0, ROWS - 10])
 def test_a_long_log_that_only_comes_from_its_beginning_is_fetched_at_once(start: int) -> None:
-    """What is handed out is what the reading says, and the request is sent three times, not for ever."""
+    """What is handed out is what the reading states, and the request is sent three times, not for ever."""
     buffer = framed(log())
     with visited(
         step(wire.CMD_GET_FREE_SIZES, sizes(ROWS)),

@@ -352,7 +352,7 @@ def beginning(buffer: bytes) -> Dynamic:
 @pytest.mark.parametrize("start", [0, 90, 99])
 @pytest.mark.parametrize("oddity", ["refuses", "ignores the start", "sends everything"])
 def test_a_terminal_that_serves_no_parts_is_read_as_a_whole(start: int, oddity: str) -> None:
-    """Whatever is sent in place of a part, what is handed out is what the reading says it is."""
+    """Whatever is sent in place of a part, what is handed out is what the reading states it is."""
     body = log("40", 100)
     buffer = struct.pack("<I", len(body)) + body
     odd = {
@@ -504,7 +504,7 @@ DIRECT = wire.CMD_ATTLOG_RRQ
 
 
 def burst(body: bytes, output: int, *, announced_first: bool = True, closed: bool = True) -> Dynamic:
-    """Answer as a Wi-Fi model: the whole log in one packet that says it has ``said`` bytes of data."""
+    """Answer as a Wi-Fi model: the whole log in one packet that states it has ``said`` bytes of data."""
 
     def answer(question: wire.Packet) -> list[bytes]:
         data = wire.Packet(wire.CMD_DATA, 0, question.reply, body).to_bytes()
@@ -594,7 +594,7 @@ def test_a_burst_without_its_end_is_waited_for_but_not_long(monkeypatch: pytest.
     ids=["a byte short", "a byte more", "2 GiB", "the count alone"],
 )
 def test_a_doubtful_burst_is_refused(spoil: Callable[[bytes], Dynamic]) -> None:
-    """Where the packet's end is not where everything says it is, nothing is read."""
+    """Where the packet's end is not where everything else places it, nothing is read."""
     body = log("22", 50)
     with (
         visited(NO_SIZES, step(DIRECT, spoil(struct.pack("<I", len(body)) + body))) as (zk, _),
@@ -943,7 +943,7 @@ def test_the_right_key_opens(tmp_path: Path, udp: bool, key: int, session: int) 
 @either_transport
 @pytest.mark.parametrize("given", ["4321", None])
 def test_a_wrong_or_missing_key_is_refused(tmp_path: Path, udp: bool, given: str | None) -> None:
-    """The wrong key is for a person to correct, and the message says where."""
+    """The wrong key is for a person to correct, and the message states where."""
     path = key_file(tmp_path, given) if given else None
     with (
         pytest.raises(TerminalRefused, match="communication key"),
@@ -1106,7 +1106,7 @@ def test_events_of_every_length_are_received(length: int) -> None:
 
 @pytest.mark.parametrize("length", [0, 1, 9, 33, 100])
 def test_events_of_unknown_length_are_a_hint(length: int) -> None:
-    """What cannot be decoded still says that something happened."""
+    """What cannot be decoded still shows that something happened."""
     strange = Answer(wire.CMD_REG_EVENT, bytes(length), session=wire.EF_ATTLOG, reply=0)
     with visited(step(wire.CMD_REG_EVENT, OK, strange)) as (zk, _):
         assert isinstance(next(zk.events(5)), Hint)
@@ -1135,7 +1135,7 @@ def test_an_event_split_anywhere_is_received() -> None:
 
 
 def test_an_event_before_its_registration_is_answered_is_received() -> None:
-    """Some terminals are quicker to tell than to agree."""
+    """Some terminals are quicker to report than to agree."""
     with visited(step(wire.CMD_REG_EVENT, event("7", reply=3), OK)) as (zk, _):
         assert pins_of(list(zk.events(0))) == ["7"]
 

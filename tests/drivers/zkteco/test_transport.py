@@ -122,7 +122,7 @@ every_stage = pytest.mark.parametrize(
 
 
 def script_until(stage: str, key: Path, then: tuple[Action, ...]) -> list[Step]:
-    """Return the conversation up to ``stage``, which is answered as far as its name says, and then ``then``."""
+    """Return the conversation up to ``stage``, which is answered as far as its name states, and then ``then``."""
     name = stage.partition(",")[0]
     script: list[Step] = []
     for known, line in whole_conversation(key):
@@ -556,7 +556,7 @@ def unprepared(*answers: Action | Dynamic) -> list[Step]:
 
 
 def prefixed(size: int, prefix: int) -> list[Step]:
-    """Return a script in which a log of ``size`` bytes says that it has ``prefix`` bytes."""
+    """Return a script in which a log of ``size`` bytes states that it has ``prefix`` bytes."""
     return [*preparing(prepared(size)), step(wire.CMD_READ_BUFFER, *transfer(struct.pack("<I", prefix)))]
 
 
@@ -641,7 +641,7 @@ USER_FAILURES: dict[str, tuple[Action | Dynamic, ...]] = {
 
 
 def secrets_in(capture: str | None) -> bool:
-    """Tell whether a capture shows anything of the user table."""
+    """Return whether a capture shows anything of the user table."""
     assert capture is not None
     return SECRET.hex() in capture.replace(" ", "")
 

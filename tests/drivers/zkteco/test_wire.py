@@ -21,7 +21,7 @@ from tests.eight_ways import eight_ways
 
 @pytest.mark.parametrize("vector", vectors.PACKETS, ids=lambda vector: vector.name)
 def test_packets_of_real_terminals_decode_and_encode(vector: vectors.Vector) -> None:
-    """Each captured packet says what its owner saw, its checksum holds, and encoding gives the same bytes back."""
+    """Each captured packet holds what its owner saw, its checksum holds, and encoding gives the same bytes back."""
     bare = vector.raw[8:]
     assert Packet.from_bytes(bare) == vector.packet
     assert wire.checksum_holds(bare)
@@ -44,7 +44,7 @@ def test_all_packets_come_out_of_one_stream() -> None:
 
 
 def test_a_packet_cut_off_in_print_is_waited_for() -> None:
-    """The beginning of a long packet gives nothing yet and says how much is missing; what is there can be read."""
+    """The beginning of a long packet gives nothing yet and states how much is missing; what is there can be read."""
     reader = StreamReader()
     assert list(reader.feed(vectors.Z22_HEAD)) == []
     assert reader.missing == 8 + 0x55C - len(vectors.Z22_HEAD)
@@ -80,7 +80,7 @@ def test_a_datagram_shorter_than_a_header_is_refused(length: int) -> None:
 
 @pytest.mark.parametrize("length", [0, 7, wire.MAX_PACKET + 1, 0xFFFFFFFF])
 def test_an_absurd_length_is_refused_at_once(length: int) -> None:
-    """A packet that says it has 4 GiB, or less than a header, is an error before anything is collected for it."""
+    """A packet that states it has 4 GiB, or less than a header, is an error before anything is collected for it."""
     with pytest.raises(WireError, match="possible"):
         list(StreamReader().feed(wire.TCP_MAGIC + struct.pack("<I", length)))
 
@@ -174,13 +174,13 @@ def test_impossible_times(packed: int) -> None:
     ids=["F18", "AK3750", "H5L", "empty", "112 bytes"],
 )
 def test_sizes_of_real_terminals(data: bytes, sizes: tuple[int | None, int | None]) -> None:
-    """Records and capacity are found in long answers; a short answer says nothing rather than something wrong."""
+    """Records and capacity are found in long answers; a short answer states nothing rather than something wrong."""
     assert wire.decode_sizes(data) == sizes
 
 
 @given(st.integers(0, 200_000), st.integers(1, 200_000), st.integers(0, 5000))
 def test_sizes_round_trip(records: int, capacity: int, users: int) -> None:
-    """What the simulator says about its memory is read back."""
+    """What the simulator states about its memory is read back."""
     data = wire.encode_sizes(records=records, capacity=capacity, users=users)
     assert len(data) == 92
     assert wire.decode_sizes(data) == (records, capacity)
@@ -235,7 +235,7 @@ def test_events_with_an_internal_number_are_hints(length: int) -> None:
 
 @pytest.mark.parametrize("length", [0, 1, 8, 11, 13, 31, 33, 51, 53, 200])
 def test_events_of_unknown_length_are_hints(length: int) -> None:
-    """What cannot be understood still says that something happened."""
+    """What cannot be understood still shows that something happened."""
     assert wire.decode_event(Packet(500, 1, 0, bytes(length))) == Hint(f"event of unknown length {length}")
 
 
@@ -245,7 +245,7 @@ def test_events_of_unknown_length_are_hints(length: int) -> None:
     ids=["31 February", "2103", "nonsense", "no PIN"],
 )
 def test_events_that_make_no_sense_are_hints(spoil: tuple[int, bytes]) -> None:
-    """An event with an impossible date or without a PIN is not a punch; the log will tell."""
+    """An event with an impossible date or without a PIN is not a punch; the log will show it."""
     data = bytearray(wire.encode_event(32, pin="1001", uid=7, moment=NOON, state=0, verify=1))
     at, wrong = spoil
     data[at : at + len(wrong)] = wrong

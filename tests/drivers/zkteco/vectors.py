@@ -2,7 +2,7 @@
 
 ``zk-protocol`` is adrobinoga's description of the protocol with its traces of a ZEM760 terminal; the others are named
 by project and issue. All bytes are facts about devices; no text is repeated here. Captured without the top header
-of TCP, or as data alone, where the comment says so.
+of TCP, or as data alone, where the comment states it.
 """
 
 import struct
@@ -12,7 +12,7 @@ from drivers.zkteco.wire import TCP_MAGIC, Packet
 
 
 class Vector(NamedTuple):
-    """A packet on a TCP stream and what it says."""
+    """A packet on a TCP stream and what it states."""
 
     name: str
     raw: bytes
@@ -191,7 +191,7 @@ Z25_SIZES_F18 = bytes.fromhex(  # pyzk issue 111
     "00000000000000000000000000000000 0300000000000000 0300000000000000 3A00000000000000 5A00000000000000"
     "02000000 02000000 B80B0000 88130000 A0860100 B50B0000 85130000 66860100 000000000000000000000000"
 )
-Z26_SIZES_AK3750 = bytes(4)  # pyzk issue 41: says nothing
+Z26_SIZES_AK3750 = bytes(4)  # pyzk issue 41: states nothing
 Z27_SIZES_H5L = struct.pack(  # pyzk issue 170: counts no attendance while it works as a door controller
     "<20i", 0, 0, 0, 0, 567, 0, 2, 0, 0, 0, 373, 0, 1, 1, 6000, 10000, 200000, 5998, 9433, 200000
 )

@@ -1,4 +1,4 @@
-"""What the script means, what the centre says, and that a difference is found."""
+"""What the script means, what the centre states, and that a difference is found."""
 
 from datetime import date, datetime
 from typing import Any
@@ -17,7 +17,7 @@ MISSING = SLOT | {"missing": True}
 
 
 def day_of(*slots: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """Return what the centre says of a working day."""
+    """Return what the centre states of a working day."""
     return {"status": "final", "kind": "workday", "excused": {}, "absent": False, "slots": list(slots), **more}
 
 
@@ -60,7 +60,7 @@ def test_a_script_says_who_punches_when_and_what_is_meant() -> None:
     ],
 )
 def test_what_the_centre_says_of_a_day(day: dict[str, Any], verdict: Verdict) -> None:
-    """Of a message and of an exported row alike; an open and empty slot says nothing yet."""
+    """Of a message and of an exported row alike; an open and empty slot states nothing yet."""
     assert verdict_of(day) == verdict
 
 

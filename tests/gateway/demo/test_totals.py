@@ -1,4 +1,4 @@
-"""How long the demo waits, and what it says meanwhile."""
+"""How long the demo waits, and what it prints meanwhile."""
 
 from collections.abc import Iterator
 from dataclasses import replace

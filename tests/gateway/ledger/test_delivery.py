@@ -188,7 +188,7 @@ def test_five_hundred_ranges_are_accepted(ledger: Ledger) -> None:
 
 
 def test_a_receipt_confirms_all_but_what_is_missing(ledger: Ledger, clock: Clock) -> None:
-    """Counts, the days of the tally and the moment of the last confirmation tell it."""
+    """Counts, the days of the tally and the moment of the last confirmation show it."""
     send_all(ledger)
     assert ledger.counts().confirmed == 0
     clock.pass_by(5)

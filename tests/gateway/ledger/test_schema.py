@@ -135,7 +135,7 @@ def test_everything_newer_works(stored: Path) -> None:
 
 
 def test_a_reader_names_what_to_do(stored: Path) -> None:
-    """Without a daemon older tables are not readable; the error says how they become so."""
+    """Without a daemon older tables are not readable; the error states how they become so."""
     if stored.stat().st_size == len(gzip.decompress(STORED[-1].read_bytes())):
         LedgerReader(stored.parent).close()
         return

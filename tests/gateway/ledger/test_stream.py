@@ -1,4 +1,4 @@
-"""Streams: a ledger that may not go on where it believes to be begins anew, and says what went before."""
+"""Streams: a ledger that may not go on where it believes to be begins anew, and states what went before."""
 
 import json
 import os

@@ -89,7 +89,7 @@ def confirmed(office: Office, count: int) -> None:
 
 
 def info(office: Office) -> list[tuple[str, dict[str, Any]]]:
-    """Return what a gateway says of its numbering when it connects."""
+    """Return what a gateway states of its numbering when it connects."""
     ledger = office.ledger
     return [("info", {"stream": ledger.stream, "sequence": ledger.assigned(), "predecessor": None})]
 

@@ -1,4 +1,4 @@
-"""From the ledger to the broker: everything arrives, in order, and is marked only when the broker says it has it."""
+"""From the ledger to the broker: everything arrives, in order, and is marked only when the broker acknowledges it."""
 
 import errno
 import gc
@@ -120,7 +120,7 @@ class Office:
             self.ledger.pin_serial(terminal, serial)
 
     def settings(self, url: str, *, delivery: dict[str, Any] | None = None, **options: Any) -> Settings:
-        """Return the settings for a broker: single messages, unless ``delivery`` says otherwise."""
+        """Return the settings for a broker: single messages, unless ``delivery`` states something else."""
         data = {
             "site": "3602-bkpsdm",
             "gateway": "gw-01",
@@ -168,7 +168,7 @@ class Office:
 
     @property
     def waiting(self) -> int:
-        """How many events the broker does not have, as the ledger says."""
+        """How many events the broker does not have, as the ledger states."""
         self.ledger.flush_marks()
         return self.ledger.counts().waiting
 
@@ -304,7 +304,7 @@ def everything(office: Office) -> int:
 
 
 def test_a_connection_begins_with_birth_then_greeting_then_evidence(office: Office, broker: Broker) -> None:
-    """First `state` with the session, then what the introduction says, all retained; then the events by sequence."""
+    """First `state` with the session, then what the introduction states, all retained; then the events by sequence."""
     office.punches(50)
     health = next(payload for channel, _, payload in contract.examples() if channel == "health")
     info = next(payload for channel, _, payload in contract.examples() if channel == "info")
@@ -517,7 +517,7 @@ time.sleep(60)
 
 
 def test_a_killed_process_is_reported_by_its_will(tmp_path: Path, broker: Broker) -> None:
-    """The broker says `offline`, retained, with the session of the birth; the next connection has a higher one."""
+    """The broker publishes `offline`, retained, with the session of the birth; the next connection has a higher one."""
     file = tmp_path / "gateway.yaml"
     file.write_text(
         f"site: 3602-bkpsdm\ngateway: gw-01\ntimezone: Asia/Jakarta\ndata_dir: data\nmqtt: {{url: '{broker.url}'}}\n"
@@ -915,7 +915,7 @@ def test_events_without_a_subscriber_are_not_sent(office: Office, broker: Broker
         listener.wait_for(lambda messages: messages)
         time.sleep(0.5)
         assert office.waiting == 250
-        assert publisher.status_text == "connected; nobody subscribes to punch/lobby"
+        assert publisher.status_text == "connected; no client subscribes to punch/lobby"
         with Subscriber(broker.port) as subscriber:
             messages = subscriber.wait_for(received(250))
             office.all_sent()
@@ -1054,7 +1054,7 @@ def test_a_broker_that_says_nothing_is_given_up_and_tried_again(office: Office, 
         office.publisher(fake.url)
         eventually(lambda: fake.connections >= 3)
     (line,) = named(logs)
-    assert "says nothing" in line["reason"]
+    assert "does not answer" in line["reason"]
 
 
 def test_a_broker_that_acknowledges_nothing_is_left(office: Office, logs: list[Log]) -> None:
@@ -1204,7 +1204,7 @@ def test_a_session_taken_over_is_explained_at_once(office: Office, logs: list[Lo
 def test_two_gateways_with_one_client_id_both_say_so(
     tmp_path: Path, office: Office, broker: Broker, logs: list[Log], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a real broker, which does not tell them why it ends their connections, both find out."""
+    """On a real broker, which does not report to them why it ends their connections, both find out."""
     twin = Office(tmp_path, "twin")
     reported: dict[str, set[str]] = {}
     warn = Publisher.alarm
@@ -1315,7 +1315,7 @@ def test_an_earlier_stream_behind_a_takeover_proves_another_machine(
 
 
 def test_mqtt_3_1_1_delivers(office: Office, broker: Broker, logs: list[Log]) -> None:
-    """The fallback works, and says what it cannot know."""
+    """The fallback works, and states what it cannot know."""
     office.punches(40)
     with Subscriber(broker.port) as subscriber:
         publisher = office.publisher(broker.url, protocol="3.1.1")
@@ -1394,7 +1394,7 @@ def batches(subscriber: Subscriber) -> list[Message]:
 
 
 def test_a_backlog_goes_as_arrays_in_order(office: Office, broker: Broker) -> None:
-    """Each as the contract says, none larger than the setting allows, with the bytes that are stored."""
+    """Each as the contract states, none larger than the setting allows, with the bytes that are stored."""
     count = everything(office)
     office.punches(600, "gate")
     count += 600
@@ -1415,7 +1415,7 @@ def test_a_backlog_goes_as_arrays_in_order(office: Office, broker: Broker) -> No
 
 @pytest.mark.parametrize(("waits", "arrays"), [(20, False), (21, True)])
 def test_few_events_go_one_by_one(office: Office, broker: Broker, waits: int, arrays: bool) -> None:
-    """Arrays begin where more wait than the setting says."""
+    """Arrays begin where more wait than the setting states."""
     office.punches(waits)
     with Subscriber(broker.port) as subscriber:
         office.publisher(broker.url, delivery=ARRAYS)
@@ -1489,7 +1489,7 @@ def test_a_centre_that_left_out_batch_gets_everything_one_by_one(
         office.all_sent()
         assert numbers(messages) == list(range(1, 301))
         mailbox.wait_for(lambda messages: messages)
-        assert publisher.status_text == "connected; nobody subscribes to batch"
+        assert publisher.status_text == "connected; no client subscribes to batch"
         with Subscriber(broker.port, PREFIX + "batch") as late:
             eventually(lambda: time.monotonic() >= publisher._context.blocked.topics["batch"].due)
             office.punches(100)
@@ -1603,7 +1603,7 @@ def test_arrays_work_with_mqtt_3_1_1(office: Office, broker: Broker) -> None:
 
 
 def test_a_brokers_maximum_packet_size_is_kept(office: Office, tmp_path: Path, logs: list[Log]) -> None:
-    """What it says at the beginning is enough: nothing is tried that it would not take."""
+    """What it states at the beginning is enough: nothing is tried that it would not take."""
     office.punches(300)
     with (
         Broker(tmp_path, "max_packet_size 5000") as broker,
@@ -2380,7 +2380,7 @@ def test_a_certificate_that_is_only_incomplete_is_explained(message: str, code: 
 
 
 def test_no_message_is_longer_than_the_centre_reads(office: Office) -> None:
-    """Whatever `delivery.batch_bytes` says and the broker would take."""
+    """Whatever `delivery.batch_bytes` states and the broker would take."""
     settings = office.settings("mqtt://127.0.0.1", delivery={"batch_bytes": "16MiB"})
     limits = Limits(1, PACKET_MAX, lambda _topic, _properties: 100)
     parts = dict.fromkeys(("in_flight", "pacing", "blocked", "unsendable", "alarm"))  # not used

@@ -43,7 +43,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
 
 
 def samples(place: Office) -> dict[str, float]:
-    """Return what /metrics says."""
+    """Return the answer of /metrics."""
     lines = place.get("/metrics").data.decode().splitlines()
     return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
 
@@ -197,7 +197,7 @@ def test_nothing_can_be_ordered(place: Office, method: str) -> None:
     ],
 )
 def test_language(place: Office, query: str, accept: str, language: str) -> None:
-    """What the address says, else what the browser likes best, else Indonesian."""
+    """What the address states, else what the browser likes best, else Indonesian."""
     page = place.get(f"/{query}", **{"Accept-Language": accept}).data.decode()
     assert f'<html lang="{language}">' in page
     assert ("Mesin absen" in page) == (language == "id")

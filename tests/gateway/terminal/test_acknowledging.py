@@ -216,7 +216,7 @@ def test_live_punch_is_confirmed_by_the_log(office: Office) -> None:
 
 
 def test_punches_of_one_second_are_as_many_as_they_were(office: Office) -> None:
-    """Live cannot tell the second from a repetition; the log can."""
+    """A live event does not distinguish the second from a repetition; the log can."""
     worker = office.visit()
     polled(worker)
     moment = local_now().replace(microsecond=0)

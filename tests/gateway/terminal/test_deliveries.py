@@ -552,6 +552,6 @@ def punches(data: Path) -> int:
 
 
 def medium(data: Path) -> str | None:
-    """Return what the running daemon says of the flash disk; None before it runs."""
+    """Return what the running daemon reports of the flash disk; None before it runs."""
     answer = ask(data, "status")
     return answer.data["terminals"]["gate"]["medium"] if isinstance(answer, Done) else None

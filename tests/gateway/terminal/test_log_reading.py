@@ -88,7 +88,7 @@ def test_it_never_goes_back_with_the_clock(office: Office) -> None:
 def test_a_count_above_what_is_stored_disproves_it(
     office: Office, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The terminal says that it holds more than it sends, even when the whole log is read."""
+    """The terminal states that it holds more than it sends, even when the whole log is read."""
     monkeypatch.setattr(ScriptedTerminal, "sizes", lambda _self: Sizes(len(script.log) + 3, script.capacity))
     worker = office.visit(live=False)
     polled(worker, 2)

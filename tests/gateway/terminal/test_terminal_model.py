@@ -103,14 +103,14 @@ class SteppedWorker(Worker):
 
 
 def believable(record: Record) -> bool:
-    """Tell whether the record has a date of this century's working life."""
+    """Return whether the record has a date of this century's working life."""
     return not isinstance(record, BadRecord) and record.local_time.year > event_module.RESET_YEAR
 
 
 class TerminalAndGateway(RuleBasedStateMachine):
     """A terminal that is punched, cleared, overwritten, restarted and lies, read by a gateway that crashes.
 
-    What the model keeps away, because no reading could tell: two records with one fingerprint (each has a state and a
+    What the model keeps away, because no reading could show: two records with one fingerprint (each has a state and a
     way of verification of its own; repetitions are of the last record, of a log that loses nothing at its front), a
     person with one believable second on both sides of a clearing, and in a log that loses records at its front at all;
     a block purged of all but moments of a reset clock; an internal number given to another person before the punches of
@@ -361,7 +361,7 @@ class TerminalAndGateway(RuleBasedStateMachine):
     @precondition(lambda self: self.settings.live and self.terminal.layout != "8")
     @rule()
     def phantom(self) -> None:
-        """Let the terminal tell of a punch that it keeps no record of, while the gateway listens."""
+        """Let the terminal report a punch that it keeps no record of, while the gateway listens."""
 
         def tell() -> None:
             self.now += timedelta(seconds=1)

@@ -56,7 +56,7 @@ def office(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
 
 
 def test_first_visit_imports_the_log_and_reports_the_terminal(office: Office) -> None:
-    """What the terminal held before is in the ledger after the first visit, and the state says who it is."""
+    """What the terminal held before is in the ledger after the first visit, and the state names it."""
     for pin in ("1001", "0042", "A7"):
         office.terminal.punch(pin, moment=MORNING)
 
@@ -472,7 +472,7 @@ def test_a_line_that_breaks_again_and_again_still_brings_a_whole_log(office: Off
 
 
 def test_a_hint_during_a_reading_means_the_next_one(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A live event that says "read the log" while the log is being read is not forgotten."""
+    """A live event that means "read the log" while the log is being read is not forgotten."""
     office.terminal.append_raw(generate(1, 1200, 300, MORNING).log)
     worker = office.visit(poll="1h")
     polled(worker)
@@ -611,7 +611,7 @@ def test_full_log_that_overwrites_its_oldest_is_still_read(office: Office) -> No
 
 
 def test_start_now_withholds_history_and_publishes_what_follows(office: Office) -> None:
-    """`start: now` sends nothing of the old log, says how much it withheld, and misses nothing new."""
+    """`start: now` sends nothing of the old log, states how much it withheld, and misses nothing new."""
     for minute in range(5):
         office.terminal.punch("1001", moment=MORNING + timedelta(minutes=minute))
     worker = office.visit(start="now")
@@ -639,7 +639,7 @@ def test_one_log_line_per_visit_and_no_pin_in_it(office: Office) -> None:
 
 
 def test_stop_ends_the_conversation_properly(office: Office) -> None:
-    """A stopped worker unregisters and says goodbye, so that the terminal is free at once."""
+    """A stopped worker unregisters and ends the session, so that the terminal is free at once."""
     worker = office.visit(poll="1h")
     polled(worker)
 
@@ -760,7 +760,7 @@ def test_answers_by_date_that_are_lies_are_given_up(office: Office) -> None:
 
 
 def test_an_event_that_the_log_never_shows(office: Office) -> None:
-    """It is published, and the next full reading says that it is not in the log."""
+    """It is published, and the next full reading shows that it is not in the log."""
     of_days(office)
     worker = office.visit(poll="1h")
     polled(worker)
@@ -791,7 +791,7 @@ def test_an_event_that_differs_from_the_log(office: Office) -> None:
 
 
 def test_a_power_cut_between_polls_is_noticed(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The connection stays open and says nothing: a question finds out, and what was punched meanwhile is read."""
+    """The connection stays open and sends nothing: a question finds out, and what was punched meanwhile is read."""
     office.timing.idle_probe_s = 0.2
     worker = office.visit(poll="1h", timeout="300ms")
     polled(worker)

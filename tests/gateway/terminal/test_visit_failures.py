@@ -65,7 +65,7 @@ UNFORESEEN: dict[str, BaseException] = {
 
 
 def raising(script: Script, where: str, exc: BaseException) -> Driver:
-    """Return a driver that fails at one place, once the script says that it is ``broken``."""
+    """Return a driver that fails at one place, once the script states that it is ``broken``."""
 
     @contextmanager
     def connect(_options: object) -> Iterator[ScriptedTerminal]:

@@ -41,7 +41,7 @@ class Office(office_module.Office):
 
 @pytest.fixture
 def office(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
-    """Open an office whose terminal is polled often unless the test says otherwise, and soon again after a failure."""
+    """Open an office whose terminal is polled often, unless a test sets it, and soon again after a failure."""
     script = Script()
     entry = {"name": "lobby", "driver": "zkteco", "address": "127.0.0.1", "poll": "30ms"}
     parts = {"script": script, "driver": script.driver(), "entry": entry}
@@ -344,7 +344,7 @@ def test_a_capture_is_written_through_nothing(office: Office, plant: Plant) -> N
 
 
 def test_a_full_reading_is_reported_with_the_days_it_found(office: Office) -> None:
-    """The tally is as the contract says, and adds up; one by the calendar repeats the last reconciliation."""
+    """The tally is as the contract states, and adds up; one by the calendar repeats the last reconciliation."""
     today = office.script.now().replace(hour=7, minute=0, second=0)
     office.script.log = history(5, today - timedelta(days=60)) + history(20, today - timedelta(days=1))
     worker = office.visit(poll="1h")
@@ -406,7 +406,7 @@ def test_a_live_event_that_the_log_never_shows_is_reported_by_the_full_reading(o
 
 
 def test_a_night_brings_a_full_reading(office: Office) -> None:
-    """The calendar's wish is fulfilled although the count says that nothing is new."""
+    """The calendar's wish is fulfilled although the count shows that nothing is new."""
     office.script.log = history(100, MORNING)
     worker = office.visit(poll="1h")
     polled(worker)
@@ -478,7 +478,7 @@ def test_a_terminal_that_hangs_at_the_command_gets_it_once(office: Office) -> No
 
 
 def test_a_record_that_only_the_answer_by_date_shows_makes_the_whole_log_be_read(office: Office) -> None:
-    """A full log keeps its count: what tail readings were not shown is found, and it is the log that says it."""
+    """A full log keeps its count: what tail readings were not shown is found, and it is the log that shows it."""
     office.script.log, office.script.between = recent(office), by_date(office.script)
     worker = office.visit(poll="1h")
     polled(worker)
@@ -736,7 +736,7 @@ def test_no_clock_is_set_where_people_will_come(office: Office) -> None:
 
 
 def test_a_clock_is_set_when_a_person_asks(office: Office) -> None:
-    """Under the same conditions, whatever the setting says."""
+    """Under the same conditions, whatever the setting states."""
     office.script.settable, office.script.off = True, timedelta(minutes=-5)
     worker = office.visit(poll="1h")
     polled(worker)

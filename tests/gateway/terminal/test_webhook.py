@@ -41,7 +41,7 @@ class Office(CallingOffice):
         return [event["data"] for event in self.events("punch.recorded")]
 
     def caller(self) -> dict[str, Any]:
-        """Return what the status says of the app."""
+        """Return what the status shows of the app."""
         status = self.callers.status()
         assert status is not None
         found: dict[str, Any] = status["callers"]["aplikasi"]

@@ -103,7 +103,7 @@ class HangUp(LinkFault):
 
 
 class Silence(LinkFault):
-    """The terminal says nothing in place of an answer, or falls silent in the middle of it."""
+    """The terminal sends nothing in place of an answer, or falls silent in the middle of it."""
 
     quirks = (2, 4, 5)
     value = Value("which answer, +BYTES of it sent before", "any", stage)
@@ -208,7 +208,7 @@ class Length(LinkFault):
     """The length in the top header of answers is wrong. Datagrams have none."""
 
     quirks = (1, 10)
-    value = Value("bytes it says", "4294967295", up_to(2**32 - 1, 0))
+    value = Value("bytes it states", "4294967295", up_to(2**32 - 1, 0))
 
     def steps(self, request: Packet | None, steps: Steps, *, udp: bool) -> Steps:
         return steps if udp else _patched(steps, 4, struct.pack("<I", self.given))
