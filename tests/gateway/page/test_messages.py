@@ -9,7 +9,7 @@ import pytest
 
 from drivers import DRIVERS
 from gateway.advice import BROKER_FINDINGS
-from gateway.cli import status, watch
+from gateway.cli import status, status_tables, watch
 from gateway.event import LABELS
 from gateway.page import attention, site
 from gateway.page.messages import NORMAL, TEXTS, Language, Messages, language
@@ -20,7 +20,7 @@ EN, ID = Messages("en", NOW), Messages("id", NOW)
 
 def test_every_text_is_used_and_every_one_used_is_there() -> None:
     """What templates and code ask for by name."""
-    commands = [Path(str(module.__file__)) for module in (status, watch)]
+    commands = [Path(str(module.__file__)) for module in (status, status_tables, watch)]
     sources = [*site.FOLDER.rglob("*.py"), *site.FOLDER.rglob("*.html"), *commands]
     text = "\n".join(path.read_text("utf-8") for path in sources if path.name != "messages.py")
     requested = set(re.findall(r"\b(?:t|messages)\(['\"]([a-z_]+)['\"]", text))
