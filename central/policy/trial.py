@@ -132,7 +132,7 @@ def judge_part(connection: Connection, policies: OfficePolicies, part: Part) -> 
     facts.load_recorded(min(ends), max(ends))
     found = {}
     for person in part.people:
-        judged = (one.result for one in facts.judge(person, wanted, part.now))
+        judged = (one.result for one in facts.judge({person: wanted}, part.now))
         days = sorted((day for day in judged if day is not None and begin <= day.work_date <= end), key=work_order)
         if days:
             found[person] = _side(days, part, policy)

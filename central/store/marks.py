@@ -7,6 +7,7 @@ it judges, until its transaction ends, and leaves out what another one has locke
 
 from collections.abc import Collection, Iterable, Mapping
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple
 
 from sqlalchemy import (
@@ -300,12 +301,13 @@ def _waiting(connection: Connection, limit: int, of: ColumnElement[bool], *, loc
     if lock:
         query = query.with_for_update(skip_locked=True)
     return [
-        Marked(number, subject, date.fromisoformat(first), date.fromisoformat(last), cause, when)
-        for number, subject, first, last, cause, when in connection.execute(query)
+        Marked(number, subject, _date(first), _date(last), cause, when)
+        for number, subject, first, last, cause, when in connection.execute(query).all()
     ]
 
 
 _WAITS = AFFECTED.c.failed.is_(None)
+_date = lru_cache(1_000)(date.fromisoformat)
 
 
 def lock_people(connection: Connection, people: Iterable[str]) -> set[str]:

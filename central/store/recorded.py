@@ -13,6 +13,7 @@ from sqlalchemy import (
     Connection,
     String,
     and_,
+    bindparam,
     cast,
     delete,
     exists,
@@ -26,7 +27,7 @@ from sqlalchemy import (
 from sqlmodel import Field
 
 from central.store.bodies import extent_of_gap
-from central.store.engine import Row, among, chunks, listed, table
+from central.store.engine import Row, among, chunks, in_list, json_list, listed, table
 from central.store.ownership import counted_then
 from central.store.tables import claims, events, forgotten, gaps, gateways, ownership, punches, streams
 from central.store.terminals import TERMINAL
@@ -85,17 +86,22 @@ def punches_of(
 ) -> list[Held]:
     """Return the punches of PINs, wherever they were read, between two instants."""
     pins = list(pins)
-    query = _HELD.where(_has_pin(pins, first, last))
+    numbers = _numbers_in(pins)
+    values: dict[str, Any] = {"pins": json_list(pins), "first": first, "last": last}
+    if numbers:
+        values["uids"] = json_list(numbers)
+    query = _HELD_WITH_NUMBERS if numbers else _HELD_BY_PIN
     found: list[Held] = []
     if known_at is not None:
         query = query.where(events.c.received <= known_at, ~_CLAIMED)
         found += _claimed_then(connection, pins, first, last, known_at)
-    held = connection.execute(query).all()
-    named = _STREAMS.where(listed(streams.c.id, {row.stream for row in held}))
+    held = connection.execute(query, values).all()
+    named = _STREAMS.where(listed(streams.c.id, {row[1] for row in held}))
     place = {key: (gateway.partition("/")[0], stream) for key, gateway, stream in connection.execute(named)}
     for identity, key, serial, pin, uid, local_time, instant, sequence, body in held:
         site, stream = place[key]
-        found.append(Held(identity, site, serial, _pin(pin, uid), local_time, instant, stream, sequence, body))
+        name = _pin(None, uid) if pin is None else pin
+        found.append(Held(identity, site, serial, name, local_time, instant, stream, sequence, body))
     return found
 
 
@@ -116,10 +122,15 @@ def _has_pin(pins: Iterable[str], first: int, last: int) -> ColumnElement[bool]:
     The instants stand in each part of it: databases look for each part by an index of its own.
     """
     named = list(pins)
-    numbers = [int(pin[4:]) for pin in named if _UID.fullmatch(pin)]
+    numbers = _numbers_in(named)
     within = punches.c.instant.between(first, last)
     has = and_(listed(punches.c.pin, named), within)
     return or_(has, and_(punches.c.pin.is_(None), listed(punches.c.uid, numbers), within)) if numbers else has
+
+
+def _numbers_in(pins: Iterable[str]) -> list[int]:
+    """Return the numbers of people to whom terminals gave no PIN."""
+    return [int(pin[4:]) for pin in pins if _UID.fullmatch(pin)]
 
 
 def _midnight(on: date) -> int:
@@ -131,6 +142,15 @@ def _pin(pin: str | None, uid: int | None) -> str:
 
 
 _UID = re.compile(r"uid:\d{1,18}", re.ASCII)
+_WITHIN = punches.c.instant.between(bindparam("first"), bindparam("last"))
+_HELD_BY_PIN = _HELD.where(in_list(punches.c.pin, "pins"), _WITHIN)
+_HELD_WITH_NUMBERS = _HELD.where(
+    or_(
+        and_(in_list(punches.c.pin, "pins"), _WITHIN),
+        and_(punches.c.pin.is_(None), in_list(punches.c.uid, "uids"), _WITHIN),
+    )
+)
+"""Statements that are made once, see :func:`punches_of`; as in :func:`_has_pin`."""
 _CLAIMED = exists().where(claims.c.punch == punches.c.id)
 """Whether several gateways have sent a punch."""
 

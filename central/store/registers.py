@@ -5,16 +5,30 @@ rows with one kind and identity the last entered counts, and a withdrawn one sta
 moment, only rows entered until then exist.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
+from functools import cache, lru_cache
 from itertools import islice
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, Index, Select, exists, func, insert, or_, select
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Index,
+    Select,
+    bindparam,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+)
 from sqlmodel import Field
 
 from central.registers.statements import LONGEST_DAYS, VERSIONED, Statement, records_of
-from central.store.engine import KEY, Row, listed, table, utc
+from central.store.engine import KEY, Row, in_list, json_list, listed, table, utc
 
 BATCH = 5_000
 """Keys in one statement; SQLite takes 32,766 values, PostgreSQL 65,535."""
@@ -77,6 +91,8 @@ _STATEMENT = (
     ROW.c.content,
 )
 """The columns of a :class:`central.registers.statements.Statement`, in its order."""
+DATES = 20_000
+"""Texts of dates whose values are kept."""
 T = TypeVar("T")
 
 
@@ -155,6 +171,7 @@ class Registers:
     def __init__(self, connection: Connection, known_at: datetime | None = None) -> None:
         self._connection = connection
         self._known_at = None if known_at is None else utc(known_at)
+        self._values = {} if known_at is None else {"known_at": self._known_at}
         self._sources: dict[int, Source] = {}
 
     def rows(
@@ -183,20 +200,20 @@ class Registers:
     ) -> dict[str, list[Stated]]:
         """Return what :meth:`rows` does of each kind; kinds whose dates are looked up alike are read together."""
         found: dict[str, list[Stated]] = {kind: [] for kind in kinds}
-        named = [] if keys is None else [listed(ROW.c[by], keys)]
         groups: dict[tuple[bool, int | None], list[str]] = {}
         for kind in found:
             groups.setdefault((kind in VERSIONED, LONGEST_DAYS.get(kind)), []).append(kind)
+        column = None if keys is None else by
+        values = {} if keys is None else {"keys": json_list(keys)}
         for (versioned, longest), group in groups.items():
-            conditions = [ROW.c.kind.in_(group), *named]
-            if not versioned:
-                if last is not None:
-                    conditions.append(ROW.c.valid_from <= last.isoformat())
-                if first is not None and longest is not None:
-                    conditions.append(ROW.c.valid_from >= _earlier(first, longest).isoformat())
-                if first is not None:
-                    conditions.append(or_(ROW.c.valid_until.is_(None), ROW.c.valid_until >= first.isoformat()))
-            for row in self._counting(*conditions):
+            dated = not versioned and last is not None, not versioned and first is not None
+            if last is not None:
+                values["last"] = last.isoformat()
+            if first is not None:
+                values["first"] = first.isoformat()
+                values["earliest"] = _earlier(first, longest or 0).isoformat()
+            query = _valid_rows(tuple(group), column, *dated, longest is not None, self._known_at is not None)
+            for row in self._read(query, values):
                 found[row.statement.kind].append(row)
         for kind, rows in found.items():
             rows.sort(key=_order)
@@ -218,7 +235,7 @@ class Registers:
         query = self._last(ROW.c.id, *_STATEMENT).where(~ROW.c.withdrawn, ROW.c.kind == kind, named)
         found = []
         for _id, one, identity, subject, other, since, until, content in self._connection.execute(
-            query.order_by(ROW.c.valid_from, ROW.c.id)
+            query.order_by(ROW.c.valid_from, ROW.c.id), self._values
         ):
             last = None if until is None else date.fromisoformat(until)
             found.append(Statement(one, identity, subject, other, date.fromisoformat(since), last, content))
@@ -243,13 +260,14 @@ class Registers:
         statement = self._last(ROW.c.identity, ROW.c.content).where(
             ROW.c.kind == kind, ROW.c.withdrawn, listed(ROW.c.identity, identities)
         )
-        return {row.identity: row.content for row in self._connection.execute(statement)}
+        return {row.identity: row.content for row in self._connection.execute(statement, self._values)}
 
     def known(self, kind: str, subjects: Iterable[str]) -> set[str]:
         """Return those of the subjects of which a kind states anything, for whatever dates."""
         statement = self._last(ROW.c.subject).distinct()
         named = listed(ROW.c.subject, subjects)
-        return set(self._connection.execute(statement.where(ROW.c.kind == kind, ~ROW.c.withdrawn, named)).scalars())
+        statement = statement.where(ROW.c.kind == kind, ~ROW.c.withdrawn, named)
+        return set(self._connection.execute(statement, self._values).scalars())
 
     def containing(self, kind: str, text: str) -> list[Stated]:
         """Return the rows of a kind whose content holds a text, in capitals or not."""
@@ -281,28 +299,67 @@ class Registers:
 
     def _last(self, *columns: Any) -> Select[Any]:
         """Return the selection of the rows that are the last of their identity."""
-        later = [_LATER.c.kind == ROW.c.kind, _LATER.c.identity == ROW.c.identity, _LATER.c.id > ROW.c.id]
-        if self._known_at is None:
-            return select(*columns).where(~exists().where(*later))
-        known = _LATER.c.entered <= self._known_at
-        return select(*columns).where(ROW.c.entered <= self._known_at, ~exists().where(*later, known))
+        return _last_of(*columns, known=self._known_at is not None)
 
     def _counting(self, *conditions: ColumnElement[bool]) -> Iterator[Stated]:
         query = self._last(ROW.c.id, ROW.c.import_id, *_STATEMENT).where(~ROW.c.withdrawn, *conditions)
-        rows = self._connection.execute(query).all()
+        return self._read(query, {})
+
+    def _read(self, query: Select[Any], values: Mapping[str, Any]) -> Iterator[Stated]:
+        rows = self._connection.execute(query, {**values, **self._values}).all()
         sources = self._sources_of({row[1] for row in rows})
         for number, entry, kind, identity, subject, other, since, until, content in rows:
-            last = None if until is None else date.fromisoformat(until)
-            statement = Statement(kind, identity, subject, other, date.fromisoformat(since), last, content)
+            last = None if until is None else _date(until)
+            statement = Statement(kind, identity, subject, other, _date(since), last, content)
             yield Stated(number, statement, sources[entry])
 
     def _sources_of(self, entries: set[int]) -> dict[int, Source]:
         """Return where the statements of imports are from; an import is read once, however many rows it has."""
         if new := entries - self._sources.keys():
-            query = select(IMPORT.c.id, IMPORT.c.by, IMPORT.c.paper, IMPORT.c.entered, IMPORT.c.file)
-            for number, *source in self._connection.execute(query.where(listed(IMPORT.c.id, new))):
+            for number, *source in self._connection.execute(_SOURCES, {"imports": json_list(new)}):
                 self._sources[number] = Source(*source)
         return self._sources
+
+
+_SOURCES = select(IMPORT.c.id, IMPORT.c.by, IMPORT.c.paper, IMPORT.c.entered, IMPORT.c.file).where(
+    in_list(IMPORT.c.id, "imports")
+)
+_date = lru_cache(DATES)(date.fromisoformat)
+
+
+def _last_of(*columns: Any, known: bool) -> Select[Any]:
+    """Return the selection of the rows that are the last of their identity; ``known``: at the moment ``known_at``."""
+    later = [_LATER.c.kind == ROW.c.kind, _LATER.c.identity == ROW.c.identity, _LATER.c.id > ROW.c.id]
+    if not known:
+        return select(*columns).where(~exists().where(*later))
+    moment: BindParameter[str] = bindparam("known_at")
+    return select(*columns).where(ROW.c.entered <= moment, ~exists().where(*later, _LATER.c.entered <= moment))
+
+
+@cache
+def _valid_rows(
+    kinds: tuple[str, ...],
+    by: str | None,
+    until_last: bool,
+    since_first: bool,
+    ending: bool,
+    known: bool,
+) -> Select[Any]:
+    """Return the statement that reads rows of kinds valid on dates; made once, so that SQLAlchemy looks at it once.
+
+    ``ending``: each of them ends a known number of days after its first date, at the latest.
+    """
+    conditions: list[ColumnElement[bool]] = [ROW.c.kind.in_(kinds)]
+    if by is not None:
+        conditions.append(in_list(ROW.c[by], "keys"))
+    if until_last:
+        conditions.append(ROW.c.valid_from <= bindparam("last"))
+    if since_first:
+        if ending:
+            conditions.append(ROW.c.valid_from >= bindparam("earliest"))
+        conditions.append(or_(ROW.c.valid_until.is_(None), ROW.c.valid_until >= bindparam("first")))
+    query = _last_of(ROW.c.id, ROW.c.import_id, *_STATEMENT, known=known)
+    return query.where(~ROW.c.withdrawn, *conditions)
 
 
 class Entry(NamedTuple):

@@ -18,7 +18,9 @@ from central.registers.cells import OFF
 from central.registers.kinds import ALL, DAY_KINDS
 from central.timesheet.affected import REACH
 from central.timesheet.clock import DAY_S, Zone, date_of, midnight, zone_named
+from central.timesheet.judge import lay_out_once
 from central.timesheet.model import Doubt, Kind, LeaveDay, LeaveInterval, Order, PlanDay, Punch, Slot, Span
+from central.timesheet.plan import DayWork
 from central.timesheet.rules import Rules, RulesOn
 
 WhyNone = Literal["not_employed", "no_zone", "no_plan", "no_policy", "unknown_policy"]
@@ -393,7 +395,10 @@ def _leave_s(leave: Iterable[Stated], on: date) -> int:
 class Together:
     """Planned dates that belong together, with what all people who share them have in common."""
 
-    __slots__ = ("dates", "ends", "extents", "local_dates", "local_days", "plans", "rules_on", "zone", "zones")
+    __slots__ = (
+        *("_laid_out", "dates", "ends", "extents", "local_dates", "local_days"),
+        *("plans", "rules_on", "zone", "zones"),
+    )
 
     def __init__(self, dates: tuple[date, ...], planned: Sequence[Planned], rules_on: RulesOn) -> None:
         """Take dates in order, those of them that are planned, and the policy of each."""
@@ -409,6 +414,14 @@ class Together:
         self.local_dates = date_of(low * DAY_S), date_of(high * DAY_S)
         """The first and the last of these."""
         self.rules_on = rules_on
+        self._laid_out: list[DayWork] | None = None
+
+    @property
+    def laid_out(self) -> Sequence[DayWork]:
+        """Return the dates as the judgement lays them out, for :func:`central.timesheet.judge.judge`."""
+        if self._laid_out is None:
+            self._laid_out = lay_out_once(self.plans, self.rules_on)
+        return self._laid_out
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,11 +29,6 @@ def inputs_digest(
     first, last = (min([slot.start for slot in slots]), max([slot.end for slot in slots])) if slots else (0, -1)
     touching = [part for found in known.absences if found.start <= last and found.end >= first for part in found.parts]
     content = [
-        ENGINE,
-        plan.date.isoformat(),
-        [plan.zone.name, plan.kind, plan.break_min, plan.shifts, plan.version, plan.personal, plan.slots],
-        [[other.personal, other.version] for other in day.not_taken],
-        day.rules.digest,
         touching,
         [[item.kind, item.slot, item.paper] for item in known.leave_of.get(plan.date, ())],
         [order for order in known.orders if order.start <= last and order.end >= first],
@@ -43,7 +38,22 @@ def inputs_digest(
     ]
     if standing:
         content.append(standing)
-    return sha256(_encode(content).encode("utf-8", "surrogatepass")).hexdigest()
+    found = head_of(day) if day.head is None else day.head.copy()
+    found.update(_encode(content)[1:].encode("utf-8", "surrogatepass"))
+    return str(found.hexdigest())
+
+
+def head_of(day: DayWork) -> Any:
+    """Return the SHA-256 of what the digest begins with: the plan and the policy, without the person's facts."""
+    plan = day.plan
+    content = [
+        ENGINE,
+        plan.date.isoformat(),
+        [plan.zone.name, plan.kind, plan.break_min, plan.shifts, plan.version, plan.personal, plan.slots],
+        [[other.personal, other.version] for other in day.not_taken],
+        day.rules.digest,
+    ]
+    return sha256(f"{_encode(content)[:-1]},".encode("utf-8", "surrogatepass"))
 
 
 def _touching(day: DayWork, known: Known) -> list[int]:

@@ -3,7 +3,7 @@
 Now, or as it was known at a moment. Nothing is stored here.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -37,7 +37,7 @@ from central.timesheet.attribution import Enrolments, Reader
 from central.timesheet.clock import DAY_S, Zone, date_of, midnight
 from central.timesheet.judge import judge
 from central.timesheet.model import NEVER_CLAIMED, DayResult, Doubt, Punch
-from central.timesheet.outcome import Outcome, outcome_of
+from central.timesheet.outcome import Outcome, Outcomes, outcome_of
 from central.timesheet.stored import content_of, dump_content
 from central.timesheet.unknown import (
     Day,
@@ -67,6 +67,9 @@ PERSONAL = (
 """Kinds of rows that are about a person."""
 WIDE = (ROUNDS + 1) * REACH * 2
 """Days around a date on which its verdict can depend where windows reach beyond their dates."""
+
+STEP_DAYS = 200
+"""Person-days that go through each step of judging together."""
 
 log = structlog.get_logger("facts")
 
@@ -99,14 +102,14 @@ class Judgement:
     @property
     def content(self) -> str:
         """Return what is stored."""
-        return self.stored()[0]
+        return self.stored(Outcomes())[0]
 
-    def stored(self) -> tuple[str, Outcome]:
+    def stored(self, outcomes: Outcomes) -> tuple[str, Outcome]:
         """Return what is stored, and what is stored beside it."""
         if self.result is None:
             return encode({"why": self.why}), outcome_of({"why": self.why})
         content = content_of(self.result)
-        return dump_content(content), outcome_of(content)
+        return dump_content(content), outcomes.of(self.result, content)
 
 
 class Facts:
@@ -335,10 +338,21 @@ class Facts:
             if enrolments.person(Reader(use.serial, use.site), use.pin, date.fromisoformat(use.date)) is None
         ]
 
-    def judge(self, person: str, dates: Iterable[date], now: int) -> Iterator[Judgement]:
-        """Yield the verdicts on dates of a person; what belongs to dates that have not begun is left out."""
+    def judge(self, wanted: Mapping[str, Collection[date]], now: int) -> Iterator[Judgement]:
+        """Yield the verdicts on dates of people; what belongs to dates that have not begun is left out.
+
+        Several people go through each step together: the processor then has its instructions at hand.
+        """
+        for part in _parts(wanted):
+            punches = [self._punches_of(person) for person in part]
+            yield from [
+                one
+                for person, own in zip(part, punches, strict=True)
+                for one in self._judge(person, wanted[person], own, now)
+            ]
+
+    def _judge(self, person: str, dates: Iterable[date], punches: list[Punch], now: int) -> Iterator[Judgement]:
         own, days = self.own(person), self.days(person)
-        punches = self._punches_of(person)
         found: dict[Together, dict[date, tuple[DayResult, bool]]] = {}
         for on in dates:
             around = days.around(on)
@@ -366,7 +380,7 @@ class Facts:
             punches = [
                 one for punch in punches for one in _left(punch, own.decisions, zone, self._serials.get(punch.id))
             ]
-        judged = judge(assemble(together, own, punches, doubts, now), together.rules_on)
+        judged = judge(assemble(together, own, punches, doubts, now), together.rules_on, together.laid_out)
         return {day.date: (day, day.date in judged.awaiting) for day in judged.days}
 
     def _doubts(self, own: PersonRows, together: Together, person: str, punches: list[Punch]) -> Sequence[Doubt]:
@@ -387,6 +401,19 @@ class Facts:
             days = tuple(_day(rows, zone, number, settled) for number in together.local_days)
         punched = {date_of(zone.local(punch.instant)) for punch in punches} if self._unknown.punches else set()
         return self._unknown.doubts(days, punched)
+
+
+def _parts(wanted: Mapping[str, Collection[date]]) -> Iterator[list[str]]:
+    """Yield people in parts of about :data:`STEP_DAYS` dates."""
+    part: list[str] = []
+    days = 0
+    for person, dates in wanted.items():
+        part.append(person)
+        days += len(dates)
+        if days >= STEP_DAYS:
+            yield part
+            part, days = [], 0
+    yield part
 
 
 def _left(punch: Punch, decisions: Iterable[Stated], zone: Zone, serial: str | None) -> Iterator[Punch]:
@@ -431,7 +458,7 @@ def judge_now(
     days = facts.days(person)
     ends = [end for other in days.together(on) or (on,) for end in extent_of(days.on(other), other)]
     facts.load_recorded(min(ends), max(ends))
-    return next(facts.judge(person, [on], now), None)
+    return next(facts.judge({person: [on]}, now), None)
 
 
 def load_rows(registers: Registers, people: Collection[str], first: date, last: date) -> dict[str, list[StatedRow]]:

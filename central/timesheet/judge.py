@@ -1,26 +1,29 @@
 """The judgement: from plan, punches, policy and doubts to verdicts with their reasons. Pure and total."""
 
+from collections.abc import Iterable, Sequence
 from datetime import date
 
 from central.timesheet.claim import claim, sort_punches
-from central.timesheet.digest import inputs_digest
+from central.timesheet.digest import head_of, inputs_digest
 from central.timesheet.doubt import FOREVER, STANDING, DayDoubt, gather, standing_effects
 from central.timesheet.due import apply_leave, join_intervals
 from central.timesheet.known import Known
 from central.timesheet.measure import pick_and_measure
-from central.timesheet.model import DayResult, Judged, LeaveDay, Order, Span
-from central.timesheet.plan import DayWork, lay_out
+from central.timesheet.model import DayResult, Judged, LeaveDay, Order, PlanDay, Span
+from central.timesheet.plan import DayWork, laid_out_again, lay_out
 from central.timesheet.rules import RulesOn
 from central.timesheet.verdict import classify_slots, day_status, sum_day
 
 
-def judge(span: Span, rules_on: RulesOn) -> Judged:
+def judge(span: Span, rules_on: RulesOn, laid_out: Sequence[DayWork] | None = None) -> Judged:
     """Return the verdict on each planned date of a span, in order of date; ``rules_on`` gives the policy of a date.
+
+    ``laid_out``: what :func:`lay_out_once` made of the same days and rules, for callers who judge many spans by them.
 
     The order in which facts stand in the span has no influence. Nothing raises: what is wrong with a plan or a punch
     is a named condition of the result.
     """
-    days = lay_out(span.days, rules_on)
+    days = lay_out(span.days, rules_on) if laid_out is None else laid_out_again(laid_out)
     absences = join_intervals(span.leave)
     whole_days = sorted((leave for leave in span.leave if isinstance(leave, LeaveDay)), key=_leave_order)
     leave_of: dict[date, list[LeaveDay]] = {}
@@ -45,6 +48,14 @@ def judge(span: Span, rules_on: RulesOn) -> Judged:
         unplaced=tuple([punches[index] for index in free if claims.unplaced[index]]),
         awaiting=frozenset([result.date for result, waits in found if waits]),
     )
+
+
+def lay_out_once(days: Iterable[PlanDay], rules_on: RulesOn) -> list[DayWork]:
+    """Return what :func:`judge` finds of planned days and rules alone."""
+    laid_out = lay_out(days, rules_on)
+    for day in laid_out:
+        day.head = head_of(day)
+    return laid_out
 
 
 def _result(day: DayWork, known: Known, doubts: list[DayDoubt]) -> tuple[DayResult, bool]:

@@ -9,9 +9,10 @@ is still open or provisional has what can be seen so far, named as unsettled: it
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date as calendar_date
+from operator import attrgetter
 from typing import Any, NamedTuple
 
-from central.timesheet.model import DayResult
+from central.timesheet.model import DayResult, SlotResult
 from central.timesheet.stored import content_of
 
 PRESENT = "present"
@@ -103,6 +104,55 @@ class Outcome(NamedTuple):
 def outcome_of(content: Mapping[str, Any]) -> Outcome:
     """Return the outcome of a stored verdict, as JSON; of one that says why the date is not judged too."""
     return Outcome(standing_of(content), counts_of(content) if "slots" in content else None)
+
+
+class Outcomes:
+    """Outcomes of verdicts; what verdicts come to that differ only in the times of their punches is found once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Any, ...], Outcome] = {}
+
+    def of(self, day: DayResult, content: Mapping[str, Any]) -> Outcome:
+        """Return what :func:`outcome_of` does; ``content`` is the verdict as JSON."""
+        alike = _alike(day)
+        found = self._known.get(alike)
+        if found is None:
+            found = self._known[alike] = outcome_of(content)
+            return found
+        arrived, left = _ends(day.slots)
+        return Outcome(found.standing._replace(arrived=arrived, left=left), found.counts)
+
+
+def _alike(day: DayResult) -> tuple[Any, ...]:
+    """Return all of a verdict that its outcome depends on, but for the times of its punches."""
+    doubts = [(reason["what"], reason.get("terminal")) for reason in day.reasons if reason["step"] == "doubt"]
+    return (
+        _of_day(day),
+        tuple([(_of_slot(slot), slot.punch is None) for slot in day.slots]),
+        tuple(doubts),
+    )
+
+
+_of_day = attrgetter(
+    *("date", "work_date", "kind", "status", "shifts", "absent", "class_", "cut", "cut_rp", "planned_min", "excused")
+)
+_of_slot = attrgetter(
+    *("measure", "status", "demanded", "due", "due_local", "minutes", "missing", "class_", "excused", "excused_min"),
+    "flexi_arrival",
+)
+
+
+def _ends(slots: Iterable[SlotResult]) -> tuple[int | None, int | None]:
+    """Return the wall clocks of the arrival and of leaving, as :func:`standing_of` finds them."""
+    arrived = left = None
+    for slot in slots:
+        if slot.punch is None:
+            continue
+        if slot.measure == "late" and arrived is None:
+            arrived = slot.punch.local
+        elif slot.measure == "early":
+            left = slot.punch.local
+    return arrived, left
 
 
 def counts_of_days(days: Iterable[DayResult]) -> list[Counts]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Any
 
 from central.timesheet.clock import DAY_S, Zone, date_of, midnight, print_local
 from central.timesheet.model import PlanDay, Punch, Reason, Slot
@@ -81,6 +82,8 @@ class DayWork:
     """Conditions that leave has met, in order."""
     flexi: bool = False
     planned_min: int = 0
+    head: Any = None
+    """The hash of what its digest begins with, see :mod:`central.timesheet.digest`; None where it is not known yet."""
 
 
 def lay_out(days: Iterable[PlanDay], rules_on: RulesOn) -> list[DayWork]:
@@ -95,6 +98,35 @@ def lay_out(days: Iterable[PlanDay], rules_on: RulesOn) -> list[DayWork]:
             plans.sort(key=_preference)
         work.append(_day(plans[0], tuple(plans[1:]), index, rules_on))
     return work
+
+
+def laid_out_again(days: Iterable[DayWork]) -> list[DayWork]:
+    """Return days as :func:`lay_out` made them, for another person's facts; nothing may have been judged with them."""
+    again = []
+    for day in days:
+        slots = [
+            SlotWork(
+                one.slot, one.index, one.rule, one.day_index, one.day_number, one.plan_due, one.due, one.start, one.end
+            )
+            for one in day.slots
+        ]
+        work = DayWork(
+            day.plan,
+            day.index,
+            day.not_taken,
+            day.rules,
+            day.work_date,
+            slots,
+            day.first_due,
+            day.last_due,
+            day.first_due_s,
+            None if day.arrival is None else slots[day.arrival.index],
+            None if day.leaving is None else slots[day.leaving.index],
+        )
+        work.reasons.extend(day.reasons)
+        work.head = day.head
+        again.append(work)
+    return again
 
 
 def _preference(plan: PlanDay) -> tuple[bool, int, str, str]:

@@ -37,11 +37,11 @@ from central.timesheet.attribution import Enrolments, Reader
 from central.timesheet.clock import DAY_S, midnight, zone_named
 from central.timesheet.facts import WIDE, Facts, Judgement, extent_of, judge_now, padded
 from central.timesheet.model import ENGINE
-from central.timesheet.outcome import Outcome
+from central.timesheet.outcome import Outcome, Outcomes
 from central.timesheet.stored import differences
 from central.timesheet.wanted import SPAN_DAYS, Wanted, add_dates, alike, dates_of, expand_all, touched
 
-MARKS = 2_000
+MARKS = 4_000
 """Marks of a batch, at most."""
 PERSON_DAYS = 4_000
 """Person-days of a batch, about; a single mark of one person may have more."""
@@ -196,7 +196,7 @@ class Recompute:
     def _take(self, connection: Connection) -> list[Marked]:
         taken, days = [], 0
         horizon = self._now().date() + timedelta(days=1)
-        for mark in marks.waiting(connection, MARKS, lock=True):
+        for mark in marks.waiting(connection, min(MARKS, self._person_days), lock=True):
             taken.append(mark)
             days += max(1, min((min(mark.last, horizon) - mark.first).days + 1, SPAN_DAYS))
             if days >= self._person_days:
@@ -337,19 +337,18 @@ class Recompute:
         due: dict[tuple[str, date], int | None] = {}
         awaited: dict[tuple[str, date], bool] = {}
         names: set[str] = set()
-        for person in people:
-            causes = near[person]
-            # Of each verdict only what is stored is kept, and only of new ones: all at once would fill much memory.
-            for one in facts.judge(person, sorted(causes), instant):
-                day = person, one.date
-                due[day], awaited[day] = one.due, one.awaits
-                if one.policy is not None:
-                    names.add(one.policy)
-                last = before.get(day)
-                if _differs(one, last):
-                    content, outcome = one.stored()
-                    revisions.append(_revision(one, last, content, causes[one.date], entered))
-                    done.outcomes.append(outcome)
+        outcomes = Outcomes()
+        # Of each verdict only what is stored is kept, and only of new ones: all at once would fill much memory.
+        for one in facts.judge({person: sorted(near[person]) for person in people}, instant):
+            day = one.person, one.date
+            due[day], awaited[day] = one.due, one.awaits
+            if one.policy is not None:
+                names.add(one.policy)
+            last = before.get(day)
+            if _differs(one, last):
+                content, outcome = one.stored(outcomes)
+                revisions.append(_revision(one, last, content, near[one.person][one.date], entered))
+                done.outcomes.append(outcome)
         done.revisions += _with_changes(connection, revisions, before)
         self._put_on_record(connection, names, entered)
         marks.set_due(connection, _due(facts, due, near, instant))

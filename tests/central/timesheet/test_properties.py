@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from central.policy.load import Library, Policy
 from central.timesheet.clock import DAY_S, midnight, zone_named
 from central.timesheet.discipline import discipline
-from central.timesheet.judge import judge
+from central.timesheet.judge import judge, lay_out_once
 from central.timesheet.model import (
     Doubt,
     Judged,
@@ -25,9 +25,10 @@ from central.timesheet.model import (
     Slot,
     Span,
 )
-from central.timesheet.outcome import counts_of_days
+from central.timesheet.outcome import Outcomes, counts_of_days, outcome_of
 from central.timesheet.render import day_json, discipline_json, total_json
 from central.timesheet.rules import RulesOn
+from central.timesheet.stored import content_of
 from central.timesheet.totals import by_period, total
 
 HERE = Path(__file__).parent
@@ -133,6 +134,22 @@ def test_every_input_has_a_result_and_the_same_one_again(span: Span, name: str) 
         doubts=span.doubts[::-1],
     )
     assert _all(turned, policy.on) == found
+
+
+@PROFILE
+@given(spans, policies)
+def test_what_people_share_is_found_once_with_the_same_results(span: Span, name: str) -> None:
+    """Plans laid out once serve others' facts as well, and outcomes are kept for verdicts that differ in times only."""
+    policy, outcomes = BY_NAME[name], Outcomes()
+    laid_out = lay_out_once(span.days, policy.on)
+    later = tuple(replace(punch, local=punch.local + 1) for punch in span.punches)
+    for facts in (span, replace(span, punches=(), leave=()), replace(span, punches=later)):
+        judged = judge(facts, policy.on, laid_out)
+
+        assert judged == judge(facts, policy.on)
+        for day in judged.days:
+            content = content_of(day)
+            assert outcomes.of(day, content) == outcome_of(content)
 
 
 @PROFILE

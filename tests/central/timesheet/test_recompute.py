@@ -5,7 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -340,10 +340,10 @@ def test_a_day_that_cannot_be_judged_costs_itself(centre: Centre, monkeypatch: p
     """A mistake of ours sets its mark aside, counted and named; the others are judged; it can be tried again."""
     original = Facts.judge
 
-    def failing(self: Facts, person: str, *arguments: Any) -> Any:
-        if person == "a":
-            raise KeyError(person)
-        return original(self, person, *arguments)
+    def failing(self: Facts, wanted: Mapping[str, Any], now: int) -> Any:
+        if "a" in wanted:
+            raise KeyError("a")
+        return original(self, wanted, now)
 
     monkeypatch.setattr(Facts, "judge", failing)
     centre.at("2026-09-02 08:00")
