@@ -1,7 +1,6 @@
 """The routes of the pages: from a request to a session, a page's function, the access log, and the response."""
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -32,7 +31,7 @@ from central.web.database import READERS, Change, Source, View, Writer
 from central.web.fragments import Fragments
 from central.web.guard import BODY_BYTES, Buckets, Guard, Site, cookies, retry_after
 from central.web.layout import Incoming, Layout
-from central.web.live import Follower, Live, parts
+from central.web.live import Follower, Live, Made, parts
 from central.web.login import LOGIN, YEAR_S, CookieNames, LoginPages
 from central.web.page import Age, Done, Look, Missing, Page, Refusal, Sent, Shown
 from central.web.pages import (
@@ -366,7 +365,7 @@ class Centre:
         return respond
 
     async def part(self, page: Page, incoming: Incoming, *, first: bool) -> tuple[Shown, Markup] | None:
-        """Return a page as it is now, and how old that is; None where the viewer sees it no more.
+        """Return a page as it is now, and its heads; None where the viewer sees it no more.
 
         The first look enters the access log.
         """
@@ -377,7 +376,7 @@ class Centre:
         seen = [one._replace(what=f"{one.what} live") for one in look.accesses]
         shown = outcome if isinstance(outcome, Shown) and outcome.live is not None else None
         await self._store(seen if first or shown is None else [], touch)
-        return None if shown is None else (shown, self._layout.age(look))
+        return None if shown is None else (shown, self._layout.heads(look, shown.moment))
 
     async def _poll(self, newest: int) -> tuple[int, frozenset[str | None] | None]:
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._changed, newest)
@@ -519,14 +518,14 @@ class _Part:
         self._centre, self._page, self._incoming, self._follower = centre, page, incoming, follower
         self._first = True
 
-    async def make(self) -> str | None:
+    async def make(self) -> Made | None:
         found = await self._centre.part(self._page, self._incoming, first=self._first)
         self._first = False
         if found is None:
             return None
-        shown, age = found
+        shown, heads = found
         self._follower.units = shown.units
-        return json.dumps(f"{age}{shown.live}")
+        return Made(str(heads), str(shown.live))
 
 
 def _without_nul(value: str) -> str:

@@ -82,7 +82,7 @@ class Layout:
             "menu": [] if look is None else self._menu(look, t),
             "viewer": None if look is None else look.viewer,
             "form_token": None if look is None else look.form_token,
-            "as_of": None if look is None or moment is None else t("as_of", moment=t.moment(moment, look.zone())),
+            "as_of": None if look is None or moment is None else _as_of(look, moment),
             "live": live,
             "age": Markup() if look is None else self.age(look),
             "languages": [
@@ -92,6 +92,10 @@ class Layout:
             ],
         }
         return HTMLResponse(self.render("base.html", values), status, headers)
+
+    def heads(self, look: Look, moment: str) -> Markup:
+        """Return what a live part replaces beside itself: as of when it is, and how old its data are."""
+        return self.render("heads.html", {"as_of": _as_of(look, moment), "age": self.age(look)})
 
     def age(self, look: Look) -> Markup:
         """Return how old the data of a page are, where they are a standby's: a line, or a notice where it lags."""
@@ -122,3 +126,7 @@ class Layout:
     def _menu(self, look: Look, t: Messages) -> list[tuple[str, str, bool]]:
         pages = [page for page in self._pages if page.in_menu and page.is_for(look.viewer)]
         return [(look.url(page.name), t.into(page.title), page is look.page) for page in pages]
+
+
+def _as_of(look: Look, moment: str) -> str:
+    return look.t("as_of", moment=look.t.moment(moment, look.zone()))

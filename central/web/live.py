@@ -1,10 +1,12 @@
 """Live parts of pages: one look at the database for all who follow, and a bounded number of them."""
 
 import asyncio
+import json
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from central.store.engine import StoreError
 
@@ -99,14 +101,23 @@ def pause_after(took_s: float) -> float:
     return min(PAUSE_S[1], max(PAUSE_S[0], PAUSES * took_s))
 
 
-async def parts(live: Live, follower: Follower, make: Callable[[], Awaitable[str | None]]) -> AsyncIterator[str]:
+class Made(NamedTuple):
+    """A live part, as HTML."""
+
+    heads: str
+    """As of when it is and how old its data are, which stand above it."""
+    body: str
+
+
+async def parts(live: Live, follower: Follower, make: Callable[[], Awaitable[Made | None]]) -> AsyncIterator[str]:
     """Yield the events of a feed: the part as it is now and whenever it is another one; a last one where it ends.
 
-    ``make`` returns the part as JSON; None: the viewer sees it no more. It raises StoreError while the database cannot
-    be used.
+    An event is HTML as JSON: the heads and the body, or the heads alone where the body is what was sent before.
+    ``make`` returns None where the viewer sees the part no more, and raises StoreError while the database cannot be
+    used. Whether a part is sent or not, the next one is made after a pause.
     """
     yield "retry: 3000\n\n"
-    sent: str | None = None
+    sent = Made("", "")
     while not live.stopping:
         begun = time.monotonic()
         try:
@@ -118,8 +129,8 @@ async def parts(live: Live, follower: Follower, make: Callable[[], Awaitable[str
                 yield "event: ended\ndata: -\n\n"
                 return
             if part != sent:
-                yield f"data: {part}\n\n"
+                yield f"data: {json.dumps(part.heads if part.body == sent.body else part.heads + part.body)}\n\n"
                 sent = part
-                await asyncio.sleep(pause_after(time.monotonic() - begun))
+            await asyncio.sleep(pause_after(time.monotonic() - begun))
         if not await follower.wait():
             yield ": still here\n\n"

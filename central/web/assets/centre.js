@@ -3,7 +3,7 @@
 
 const AGAIN_MS = 5000;
 
-let newest = null; // what was received and is not shown yet
+let newest = null; // what was received and is not shown yet: heads, and the body where it is another one
 
 // Text of a part without what its reader has unfolded.
 function content(part) {
@@ -12,14 +12,23 @@ function content(part) {
   return copy.innerHTML;
 }
 
+// Heads stand above the part: as of when it is, and how old its data are. They change only together with it.
+function received(html) {
+  const body = new DOMParser().parseFromString(html, "text/html").body;
+  const heads = [...body.querySelectorAll("#as-of, #age")];
+  for (const head of heads) head.remove();
+  return { heads, body: body.childElementCount ? body : newest?.body };
+}
+
 // Nothing is exchanged under the keyboard's focus, or where it is the same.
 function renew(part) {
   if (!newest || part.contains(document.activeElement)) return;
-  if (content(newest.body) !== content(part)) {
+  if (newest.body && content(newest.body) !== content(part)) {
     const open = new Set([...part.querySelectorAll("details[open][id]")].map((one) => one.id));
     part.replaceChildren(...newest.body.childNodes);
     for (const id of open) part.querySelector("#" + CSS.escape(id))?.setAttribute("open", "");
   }
+  for (const head of newest.heads) document.getElementById(head.id)?.replaceWith(head);
   newest = null;
 }
 
@@ -29,10 +38,7 @@ function follow(part) {
   const feed = new EventSource("/live" + location.pathname + location.search);
   feed.onopen = () => show(state.dataset.on);
   feed.onmessage = (message) => {
-    newest = new DOMParser().parseFromString(JSON.parse(message.data), "text/html");
-    const age = newest.getElementById("age"); // how old the data are stands above the part
-    if (age) document.getElementById("age")?.replaceWith(age);
-
+    newest = received(JSON.parse(message.data));
     renew(part);
   };
   feed.addEventListener("ended", () => { feed.close(); show(state.dataset.ended); });

@@ -662,8 +662,11 @@ def test_a_live_part_is_json_of_what_the_page_holds(served: Served) -> None:
     page = browser.get("/test/unit/dinas").body
     with _feed(served, browser, "/live/test/unit/dinas") as feed:
         received = _until(feed, b'</ul>"\n\n')
-    part = json.loads(received.rpartition(b"data: ")[2].partition(b"\n")[0])
+    sent = json.loads(received.rpartition(b"data: ")[2].partition(b"\n")[0])
+    heads, part = sent.partition("</div>")[::2]
     assert f'<div id="live" data-live>{part}</div>' in page
+    assert '<span id="as-of">' in heads
+    assert heads.partition('<div id="age">')[0] in page
     assert '<script src="/centre.js" defer></script>' in page
 
 

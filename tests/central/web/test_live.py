@@ -6,7 +6,7 @@ from itertools import count
 import pytest
 
 from central.web import live
-from central.web.live import Follower, Live, parts, pause_after
+from central.web.live import Follower, Live, Made, parts, pause_after
 
 
 @pytest.mark.parametrize(
@@ -31,8 +31,8 @@ def test_what_changes_during_the_pause_is_sent_behind_it(monkeypatch: pytest.Mon
             follower.changed.set()  # twice during the pause is once
             follower.changed.set()
 
-        async def make() -> str:
-            return str(next(number))
+        async def make() -> Made:
+            return Made("", str(next(number) // 2))  # each body twice: the second one is not sent
 
         monkeypatch.setattr(asyncio, "sleep", pause)
         async for event in parts(Live(unused), follower, make):
@@ -41,8 +41,8 @@ def test_what_changes_during_the_pause_is_sent_behind_it(monkeypatch: pytest.Mon
                 break
         return found
 
-    assert asyncio.run(follow()) == ["retry: 3000\n\n", "data: 0\n\n", "data: 1\n\n", "data: 2\n\n"]
-    assert len(pauses) == 2
+    assert asyncio.run(follow()) == ["retry: 3000\n\n", 'data: "0"\n\n', 'data: "1"\n\n', 'data: "2"\n\n']
+    assert len(pauses) == 4, "a part that is not sent has cost as much"
     assert all(live.PAUSE_S[0] <= one <= live.PAUSE_S[1] for one in pauses)
 
 
