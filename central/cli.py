@@ -139,7 +139,9 @@ class _Commands(TyperGroup):
             _print_error(str(refusal))
             raise typer.Exit(refusal.code) from None
         except SettingsError as error:
-            _print_error(str(Failure(Code.CONFIG, "\n".join(error.lines), "settings")))
+            # Both: the language that the file names is not known where the file cannot be used.
+            lines = dict.fromkeys((*error.into(Language.ENGLISH), *error.into(Language.INDONESIAN)))
+            _print_error(str(Failure(Code.CONFIG, "\n".join(lines), "settings")))
             raise typer.Exit(Code.CONFIG) from None
         except BrokenPipeError:
             # The reader of the output has closed the pipe; the rest is discarded.

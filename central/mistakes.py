@@ -41,8 +41,26 @@ OWN: Mapping[str, Text] = {
     "incomplete": _("enabled, and {missing} missing"),
     "source": _("a figure needs its `source:`; write proposal where no paper gives it"),
     "least": _("{kind}: at least {least} days"),
+    "broker_url": _("write mqtt://host:1883, or mqtts://host:8883 for TLS"),
+    "database_url": _("write postgresql://ROLE@HOST:5432/DATABASE"),
+    "database_password": _("no password stands here; write it into a file and name that with `password_file:`"),
+    "root": _("write one or more levels of a-z, 0-9 and hyphens, such as hadir"),
+    "listen": _("write an IP address and a port, such as 127.0.0.1:8090"),
+    "loopback": _("write an address that only this computer reaches, such as 127.0.0.1:9464"),
+    "public_url": _("write https://NAME, without a path"),
+    "standby": _("write postgresql://ROLE@HOST:5432/DATABASE of a standby; a file has none"),
+    "no_tls": _("files for TLS have no effect with mqtt://; write mqtts://"),
+    "certificate": _("a certificate needs its key, and a key its certificate"),
+    "username": _("a password has no effect without `username:`"),
+    "url": _("a password has no effect without `url:`"),
+    "unencrypted": _(
+        "passwords and people's data would cross the network unencrypted; write `cert_file:` and `key_file:`, "
+        "or leave `listen:` on 127.0.0.1 behind a web server with TLS and write its `public_url:`"
+    ),
 }
 """What rules of an office's own settings want, by the code that they are raised with."""
+NO_KEYS = _("write the keys of the settings, such as `broker:`")
+NOT_THERE = _("{file} is not there, or is not for this user to see")
 READABLE = _("{file}: everybody here can read it; run: chmod 600 {file}")
 
 
@@ -71,10 +89,16 @@ def first_of(document: Node, error: ValidationError) -> tuple[object, str, dict[
     return _mistake(document, error.errors(include_url=False, include_input=False)[0])
 
 
+def all_of(document: Node, error: ValidationError) -> list[MistakeError]:
+    """Return every mistake."""
+    mistakes = (_mistake(document, one) for one in error.errors(include_url=False, include_input=False))
+    return [MistakeError(text, place, **values) for text, place, values in mistakes]
+
+
 def _mistake(document: Node, found: ErrorDetails) -> tuple[object, str, dict[str, Any]]:
     keys = tuple(found["loc"])
     place = document.nearest(keys).place
     if found["type"] == "extra_forbidden":
         place = document.nearest(keys[:-1]).keys.get(str(keys[-1]), place)
     text = OWN.get(found["type"]) or TYPES.get(found["type"]) or found["msg"].removeprefix("Value error, ")
-    return text, f"{place}: {'.'.join(map(str, keys))}", found.get("ctx", {})
+    return text, f"{place}: {'.'.join(map(str, keys)) or 'settings'}", found.get("ctx", {})

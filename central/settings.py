@@ -7,15 +7,16 @@ file among systemd's credentials goes first, because the file itself may be read
 import ipaddress
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, ClassVar, Self
 from urllib.parse import quote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.types import StringConstraints
 
 from central.lanes.assignment import MAX_LANES
+from central.mistakes import NO_KEYS, NOT_THERE, MistakeError, all_of, wrong
 from central.policy.document import DocumentError, Node, parse, read_text
 from central.texts import Language
 
@@ -27,18 +28,27 @@ ROOT = re.compile(r"[a-z0-9-]+(/[a-z0-9-]+)*")
 
 
 class SettingsError(Exception):
-    """The file cannot be used; ``lines`` name each mistake by file, line and column."""
+    """The file cannot be used; each mistake is named by file, line and column, in either language."""
 
-    def __init__(self, lines: list[str]) -> None:
-        super().__init__("\n".join(lines))
-        self.lines = lines
+    def __init__(self, mistakes: Sequence[MistakeError]) -> None:
+        self._mistakes = mistakes
+        super().__init__("\n".join(self.lines))
+
+    @property
+    def lines(self) -> list[str]:
+        """Return a line for each mistake, in English."""
+        return self.into(Language.ENGLISH)
+
+    def into(self, language: Language) -> list[str]:
+        """Return a line for each mistake, in a language."""
+        return [one.into(language) for one in self._mistakes]
 
 
 def check_url(text: str) -> str:
     """Return a broker's address; ValueError says what is right."""
     match = BROKER_URL.fullmatch(text)
     if match is None or not 0 < int(match[3] or 1) < 65536:
-        raise ValueError("write mqtt://host:1883, or mqtts://host:8883 for TLS")
+        raise wrong("broker_url")
     return text
 
 
@@ -50,16 +60,16 @@ def check_database(text: str) -> str:
     except ValueError:
         parts, password, database = urlsplit(""), None, ""
     if parts.scheme not in ("postgresql", "postgres") or not database:
-        raise ValueError("write postgresql://ROLE@HOST:5432/DATABASE")
+        raise wrong("database_url")
     if password or "password=" in parts.query:
-        raise ValueError("no password stands here; write it into a file and name that with `password_file:`")
+        raise wrong("database_password")
     return text
 
 
 def check_root(text: str) -> str:
     """Return the first levels of the topics; ValueError says what is right."""
     if not ROOT.fullmatch(text):
-        raise ValueError("write one or more levels of a-z, 0-9 and hyphens, such as hadir")
+        raise wrong("root")
     return text
 
 
@@ -72,7 +82,7 @@ def address_of(text: str) -> tuple[str, int]:
     except ValueError:
         host, port = "", None
     if not host or port is None:
-        raise ValueError("write an IP address and a port, such as 127.0.0.1:8090")
+        raise wrong("listen")
     return host, port
 
 
@@ -80,7 +90,7 @@ def check_loopback(text: str) -> str:
     """Return an address and a port that only this computer reaches; ValueError says what is right."""
     host, _port = address_of(text)
     if not ipaddress.ip_address(host).is_loopback:
-        raise ValueError("write an address that only this computer reaches, such as 127.0.0.1:9464")
+        raise wrong("loopback")
     return text
 
 
@@ -88,14 +98,14 @@ def check_public(text: str) -> str:
     """Return the address of a reverse proxy, without a slash at its end; ValueError says what is right."""
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
-        raise ValueError("write https://NAME, without a path")
+        raise wrong("public_url")
     return f"{parts.scheme}://{parts.netloc.lower()}"
 
 
 def check_standby(text: str) -> str:
     """Return the URL of a standby; ValueError says what is right."""
     if not text.startswith(("postgresql://", "postgres://")):
-        raise ValueError("write postgresql://ROLE@HOST:5432/DATABASE of a standby; a file has none")
+        raise wrong("standby")
     return text
 
 
@@ -127,11 +137,11 @@ class BrokerSettings(_Part):
     @model_validator(mode="after")
     def _fit(self) -> Self:
         if self.url.startswith("mqtt:") and (self.ca_file or self.cert_file or self.key_file):
-            raise ValueError("files for TLS have no effect with mqtt://; write mqtts://")
+            raise wrong("no_tls")
         if (self.cert_file is None) != (self.key_file is None):
-            raise ValueError("a certificate needs its key, and a key its certificate")
+            raise wrong("certificate")
         if self.password_file is not None and self.username is None:
-            raise ValueError("a password has no effect without `username:`")
+            raise wrong("username")
         return self
 
 
@@ -153,7 +163,7 @@ class PostgresqlSettings(_Part):
     @model_validator(mode="after")
     def _fit(self) -> Self:
         if self.password_file is not None and self.url is None:
-            raise ValueError("a password has no effect without `url:`")
+            raise wrong("url")
         return self
 
     @property
@@ -179,13 +189,10 @@ class PagesSettings(_Part):
     @model_validator(mode="after")
     def _fit(self) -> Self:
         if (self.cert_file is None) != (self.key_file is None):
-            raise ValueError("a certificate needs its key, and a key its certificate")
+            raise wrong("certificate")
         host, _port = address_of(self.listen)
         if self.cert_file is None and self.public_url is None and not ipaddress.ip_address(host).is_loopback:
-            raise ValueError(
-                "passwords and people's data would cross the network unencrypted; write `cert_file:` and `key_file:`, "
-                "or leave `listen:` on 127.0.0.1 behind a web server with TLS and write its `public_url:`"
-            )
+            raise wrong("unencrypted")
         return self
 
 
@@ -270,42 +277,30 @@ def load_settings(path: Path, *, files: bool = False) -> Settings:
     try:
         document = parse(read_text(path), str(path))
     except DocumentError as error:
-        raise SettingsError([str(error)]) from None
+        raise SettingsError([MistakeError(error.message, str(error.place))]) from None
     if not isinstance(document.value, dict):
-        raise SettingsError([f"{document.place}: write the keys of the settings, such as `broker:`"])
+        raise SettingsError([MistakeError(NO_KEYS, str(document.place))])
     try:
         found = Settings.model_validate(document.plain())
     except ValidationError as error:
-        raise SettingsError([_mistake(document, one) for one in error.errors(include_url=False)]) from None
+        raise SettingsError(all_of(document, error)) from None
     placed = _placed(found, path.absolute().parent)
     if files and (missing := list(_missing(document, placed))):
         raise SettingsError(missing)
     return placed
 
 
-def _missing(document: Node, settings: Settings) -> Iterator[str]:
+def _missing(document: Node, settings: Settings) -> Iterator[MistakeError]:
     for part, name in Settings.paths:
         value = getattr(getattr(settings, part) if part else settings, name)
         keys = tuple(filter(None, (part, name)))
         if keys not in _MADE and value is not None and not os.path.exists(value):  # noqa: PTH110 - never raises
             place = document.nearest(keys).place
-            yield f"{place}: {'.'.join(keys)}: {value} is not there, or is not for this user to see"
+            yield MistakeError(NOT_THERE, f"{place}: {'.'.join(keys)}", file=value)
 
 
 _MADE = (("data",), ("accounts",), ("backup", "folder"))
 """Keys whose files and folders commands make."""
-
-
-def _mistake(document: Node, error: Mapping[str, Any]) -> str:
-    keys = tuple(error["loc"])
-    node = document.nearest(keys)
-    place, what = node.place, str(error["msg"]).removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
-        above = document.nearest(keys[:-1])
-        place, what = above.keys.get(str(keys[-1]), place), "unknown here; remove it, or mend its name"
-    elif error["type"] == "missing":
-        what = "is missing"
-    return f"{place}: {'.'.join(map(str, keys)) or 'settings'}: {what[:1].lower()}{what[1:]}"
 
 
 def _placed(settings: Settings, folder: Path) -> Settings:

@@ -85,7 +85,7 @@ def close_period(
     try:
         given = load_settings(settings)
     except SettingsError as error:
-        raise typer.BadParameter(str(error), param_hint="--settings") from None
+        raise typer.BadParameter(error.into(lang), param_hint="--settings") from None
     with closing_after(Database(db)) as database:
         try:
             number = close(

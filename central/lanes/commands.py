@@ -15,12 +15,14 @@ import typer
 from central.inbox import Broker
 from central.lanes.assignment import DOOR, MAX_LANES, lane_of
 from central.lanes.lease import holders
+from central.lanes.messages import LANES
 from central.lanes.worker import Work, Worker
-from central.options import AsJson, Db, clock_of
+from central.options import AsJson, Db, InLanguage, clock_of
 from central.policy.office import OfficePolicies
 from central.store import Database, StoreError, lanes
 from central.store.engine import is_url
 from central.store.lanes import Plan
+from central.texts import Language
 from central.timesheet.recompute import Recompute
 from central.timesheet.worker import PERSON_DAYS
 from central.timesheet.worker import Worker as Judge
@@ -51,12 +53,12 @@ def receive(
 
 
 @app.command()
-def show(db: Db, as_json: AsJson = False) -> None:
-    """Show the number of lanes, who holds each, and how many sites it has."""
+def show(db: Db, lang: InLanguage = Language.ENGLISH, as_json: AsJson = False) -> None:
+    """Show the number of lanes, who holds each, and how many sites it has. Jumlah lane dan pemegangnya."""
     with _opened(db) as database, database.reading() as connection:
         plan = lanes.plan_of(connection)
         if plan is None:
-            print("null" if as_json else "no worker has begun: hadir-central inbox --lanes N")
+            print("null" if as_json else LANES["none"].into(lang))
             return
         held = holders(connection)
         sites = lanes.sites(connection)
@@ -73,12 +75,12 @@ def show(db: Db, as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps(plan._asdict() | {"lanes": plan.lanes, "held": found}, indent=2))
         return
-    print(f"{plan.lanes} lanes, client id {plan.client_id}, root {plan.root}")
+    print(LANES["plan"].into(lang, lanes=plan.lanes, client_id=plan.client_id, root=plan.root))
     for one in found:
-        name = "door" if one["lane"] == DOOR else f"lane {one['lane']}"
-        holder = "held by no worker" if one["worker"] is None else f"worker {one['worker']}"
-        moving = f", {one['moving']} about to move" if one["moving"] else ""
-        print(f"{name:8} {holder:20} {one['sites']} sites{moving}")
+        name = LANES["door" if one["lane"] == DOOR else "lane"].into(lang, number=one["lane"])
+        holder = LANES["free" if one["worker"] is None else "held"].into(lang, worker=one["worker"])
+        count = LANES["moving" if one["moving"] else "sites"].into(lang, sites=one["sites"], moving=one["moving"])
+        print(f"{name:8} {holder:24} {count}")
 
 
 @app.command("set")
@@ -86,13 +88,17 @@ def set_number(
     context: typer.Context,
     number: Annotated[int, typer.Argument(metavar="N", min=1, max=MAX_LANES, help="How many lanes there are to be.")],
     db: Db,
+    lang: InLanguage = Language.ENGLISH,
 ) -> None:
-    """Change the number of lanes for all workers, while they run: sites move by themselves, and nothing is lost."""
+    """Change the number of lanes for all workers, while they run: sites move by themselves, and nothing is lost.
+
+    Ubah jumlah lane.
+    """
     with _opened(db) as database, database.writing() as connection:
         if lanes.plan_of(connection) is None:
-            raise typer.BadParameter("no worker has begun; the first `inbox --lanes N` says how many there are.")
+            raise typer.BadParameter(LANES["none_to_set"].into(lang))
         lanes.set_lanes(connection, number, clock_of(context)())
-    print(f"{number} lanes; workers follow within seconds, see `hadir-central lanes show`")
+    print(LANES["set"].into(lang, lanes=number))
 
 
 def _opened(db: str) -> Database:

@@ -191,7 +191,7 @@ def _write(
     try:
         given = load_settings(settings)
     except SettingsError as error:
-        raise typer.BadParameter(str(error), param_hint="--settings") from None
+        raise typer.BadParameter(error.into(language), param_hint="--settings") from None
     if output.exists():
         raise typer.BadParameter(message("exists", language, file=output), param_hint="--output")
     now = clock_of(context)()
@@ -206,7 +206,7 @@ def _write(
         print(printable(message(error.code, language, **error.values)), file=sys.stderr)
         raise typer.Exit(1) from None
     except SettingsError as error:
-        raise typer.BadParameter(str(error), param_hint="--settings") from None
+        raise typer.BadParameter(error.into(language), param_hint="--settings") from None
     except ImportError:
         print(message("needs_extra", language), file=sys.stderr)
         raise typer.Exit(1) from None
@@ -225,7 +225,7 @@ def _into(draft: Path, sheet: Sheet, form: Format, settings: Settings, language:
         with io.TextIOWrapper(file, "utf-8", newline="") as text:
             if form is Format.HTML:
                 return write.html(sheet, text, language)
-            return write.csv_text(sheet, text, settings.csv.get(sheet.name), language)
+            return write.csv_text(sheet, text, settings.csv.get(sheet.name))
 
 
 def _sha256(path: Path) -> str:

@@ -6,12 +6,13 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.types import StringConstraints
 
+from central.mistakes import MistakeError, first_of
 from central.policy.document import DocumentError, parse, read_text
 
 Line = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]*$")]
 
 
-class SettingsError(Exception):
+class SettingsError(MistakeError):
     """The settings cannot be used; the message says where and why."""
 
 
@@ -65,11 +66,9 @@ def load_settings(path: Path | None) -> Settings:
     try:
         document = parse(read_text(path), str(path))
     except DocumentError as error:
-        raise SettingsError(str(error)) from None
+        raise SettingsError(error.message, str(error.place)) from None
     try:
         return Settings.model_validate(document.plain())
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = document.nearest(tuple(first["loc"])).place
-        where = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(f"{place}: {where}: {first['msg']}") from None
+        text, place, values = first_of(document, error)
+        raise SettingsError(text, place, **values) from None

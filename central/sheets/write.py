@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 import jinja2
 
-from central.sheets.messages import message
+from central.sheets.messages import MESSAGES
 from central.sheets.settings import Output, SettingsError, Table
 from central.sheets.sheet import Cell, Sheet
 from central.texts import Language
@@ -84,7 +84,7 @@ def _write_row(page: Any, row: int, cells: Sequence[Cell], form: Any) -> None:
             page.write_number(row, place, value, form)
 
 
-def csv_text(sheet: Sheet, file: TextIO, table: Table | None, language: Language) -> int:
+def csv_text(sheet: Sheet, file: TextIO, table: Table | None) -> int:
     """Write the rows as CSV, in the sheet's columns or in those that settings name; return how many.
 
     Raises SettingsError where a column is named that the sheet does not have.
@@ -95,7 +95,7 @@ def csv_text(sheet: Sheet, file: TextIO, table: Table | None, language: Language
     for one in settings.columns:
         if not one.value.startswith("=") and one.value not in names:
             values = {"file": "YAML", "sheet": sheet.name, "value": one.value, "columns": ", ".join(names)}
-            raise SettingsError(message("no_column", language, **values))
+            raise SettingsError(MESSAGES["no_column"], **values)
     if settings.bom:
         file.write("\ufeff")
     writer = csv.writer(file, delimiter=settings.separator, lineterminator="\n")

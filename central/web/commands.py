@@ -321,7 +321,8 @@ def serve(
     except SettingsError as error:
         source.close()
         listening.close()
-        raise typer.BadParameter(str(error), param_hint="--settings") from None
+        both = dict.fromkeys((error.into(Language.ENGLISH), error.into(Language.INDONESIAN)))
+        raise typer.BadParameter("\n".join(both), param_hint="--settings") from None
     scheme = "https" if cert_file is not None else "http"
     port = listening.getsockname()[1]
     shown = f"[{host}]" if ":" in host else host

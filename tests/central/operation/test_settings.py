@@ -7,6 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from central.settings import OF, Settings, SettingsError, load_settings
+from central.texts import Language
 from tests import command
 from tests.central.test_cli import environment
 
@@ -52,11 +53,11 @@ def test_the_example_names_every_setting_with_its_default(tmp_path: Path) -> Non
         (f"{RIGHT}  ca_file: x\n", "2:3: broker: files for TLS have no effect with mqtt://"),
         (f"{RIGHT}  password_file: x\n", "2:3: broker: a password has no effect without `username:`"),
         (f"{RIGHT}  root: Hadir\n", "3:9: broker.root: write one or more levels"),
-        (f"{RIGHT}language: jv\n", "3:11: language: input should be 'en' or 'id'"),
+        (f"{RIGHT}language: jv\n", "3:11: language: write one of: 'en' or 'id'"),
         (f"{RIGHT}pages: {{listen: '0.0.0.0:8090'}}\n", "3:8: pages: passwords and people's data would cross"),
         (f"{RIGHT}pages: {{listen: here}}\n", "3:17: pages.listen: write an IP address and a port"),
-        (f"{RIGHT}pages: {{own_days: 1}}\n", "3:19: pages.own_days: input should be a valid boolean"),
-        (f"{RIGHT}backup:\n  keep: 0\n", "4:9: backup.keep: input should be greater than or equal to 1"),
+        (f"{RIGHT}pages: {{own_days: 1}}\n", "3:19: pages.own_days: write true or false"),
+        (f"{RIGHT}backup:\n  keep: 0\n", "4:9: backup.keep: write 1 or more"),
         (f"{RIGHT}backup:\n  keep: 0\n  kep: 1\n", "5:3: backup.kep: unknown here"),
         (f"{RIGHT}data: 7\n", "3:7: data: "),
         (f"{RIGHT}postgresql: {{url: 'mysql://h/d'}}\n", "3:19: postgresql.url: write postgresql://ROLE@HOST"),
@@ -70,6 +71,9 @@ def test_each_mistake_is_named_by_its_line(tmp_path: Path, text: str, mistake: s
     with pytest.raises(SettingsError) as refused:
         load_settings(path)
     assert any(line.startswith(f"{path}:{mistake}") for line in refused.value.lines), refused.value.lines
+    for line, translated in zip(refused.value.lines, refused.value.into(Language.INDONESIAN), strict=True):
+        assert translated != line
+        assert translated.startswith(line[: line.index(": ")])
 
 
 def test_files_are_beside_the_settings_or_among_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -254,6 +254,17 @@ def test_the_template_of_settings_is_one() -> None:
         load_settings(Path("/nonexistent"))
 
 
+def test_mistakes_of_settings_are_translated(tmp_path: Path) -> None:
+    """What is wrong reads in Indonesian too, with the same place."""
+    settings = tmp_path / "sheets.yaml"
+    settings.write_text("signatories: [{title: a}]")
+    with pytest.raises(SettingsError) as raised:
+        load_settings(settings)
+    place = f"{settings}:1:15: signatories.0.name"
+    assert raised.value.into(Language.ENGLISH) == f"{place}: is missing"
+    assert raised.value.into(Language.INDONESIAN) == f"{place}: belum ada"
+
+
 def test_what_cannot_be_printed_says_why(centre: Centre, tmp_path: Path) -> None:
     """No unit, no verdict, an existing file, a name without a format, a folder that is missing."""
     file = tmp_path / "recap.csv"

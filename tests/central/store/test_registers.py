@@ -189,7 +189,7 @@ def test_no_look_up_reads_the_whole_register(database: Database, known_at: datet
         ]
     assert len(plans) == 9
     for plan in plans:
-        assert not [step for step in plan if step.startswith("SCAN") and not step.startswith("SCAN listed ")]
+        assert not [step for step in plan if step.startswith("SCAN") and not step.startswith("SCAN listed")]
         assert any(key in plan[0] for key in ("(subject=?", "(other=?", "identity=?", "INTEGER PRIMARY KEY (rowid=?)"))
     assert "subject=? AND kind=? AND valid_from>? AND valid_from<?" in plans[2][0]
 
