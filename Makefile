@@ -90,7 +90,7 @@ SEEDS ?= 20
 SECONDS ?= 20
 INPUTS ?= 60
 FIRST ?= 1
-torture: $(VENV)/stamp mosquitto $(if $(CENTRE),postgresql,compiler)
+torture: $(VENV)/stamp mosquitto compiler $(if $(CENTRE),postgresql)
 	$(if $(CENTRE),,$(BIN)/python -m tests.torture.inputs --seconds $(INPUTS))
 	$(BIN)/python -m tests.torture $(if $(CENTRE),--centre) --first $(FIRST) --seeds $(SEEDS) --seconds $(SECONDS)
 

@@ -4,6 +4,7 @@ Everything listens on loopback, on ports that were free a moment before.
 """
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -15,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from paho.mqtt import client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
@@ -60,7 +61,32 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-class Broker:
+class Daemon:
+    """A server in a process of its own, which can be ended in good order or at once, frozen or not."""
+
+    STOP: ClassVar = signal.SIGTERM
+    """Ends it in good order."""
+    KILL: ClassVar = signal.SIGKILL
+    """Ends it at once, with all that it has started."""
+    _process: subprocess.Popen[bytes] | None = None
+
+    def stop(self) -> None:
+        """Stop it in good order: what it holds is written."""
+        self._end(self.STOP)
+
+    def kill(self) -> None:
+        """Stop it like a power cut, as far as a process can be."""
+        self._end(self.KILL)
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+            self._process.send_signal(how)
+            self._process.wait(WAIT_S)
+            self._process = None
+
+
+class Broker(Daemon):
     """A mosquitto on a port of its own, which it keeps when it is restarted.
 
     ``lines`` go into its configuration. ``users`` (name: password) are then the only ones who may connect, ``acl`` is
@@ -78,7 +104,8 @@ class Broker:
         self._folder = folder / "broker"
         self._folder.mkdir()
         self.port = free_port()
-        self._process: subprocess.Popen[bytes] | None = None
+        self.environment: dict[str, str] = {}
+        """What it has in its environment besides."""
         # The user counts only where root starts it. By default it would drop what a slow subscriber has not taken.
         config = [f"listener {self.port} 127.0.0.1", "user root", "max_queued_messages 100000", *lines]
         config += [f"log_type {kind}" for kind in ("error", "warning", "notice", "information", "subscribe")]
@@ -118,7 +145,10 @@ class Broker:
         """Start it and wait until it answers."""
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [program("mosquitto"), "-c", str(self._config)], stdout=log, stderr=subprocess.STDOUT
+                [program("mosquitto"), "-c", str(self._config)],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=os.environ | self.environment,
             )
         eventually(self._answers, what="the broker's start")
 
@@ -128,21 +158,6 @@ class Broker:
         with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
             return True
         return False
-
-    def stop(self) -> None:
-        """Stop it in good order."""
-        self._end(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """Stop it like a power cut."""
-        self._end(signal.SIGKILL)
-
-    def _end(self, how: signal.Signals) -> None:
-        if self._process is not None:
-            self._process.send_signal(signal.SIGCONT)
-            self._process.send_signal(how)
-            self._process.wait(WAIT_S)
-            self._process = None
 
     def freeze(self) -> None:
         """Let it read and say nothing until it is killed."""

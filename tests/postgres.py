@@ -18,7 +18,7 @@ from typing import Self
 import psycopg
 from psycopg import sql
 
-from tests.broker import WAIT_S, eventually, free_port
+from tests.broker import WAIT_S, Daemon, eventually, free_port
 
 MISSING = "PostgreSQL is not installed, and these tests need a real server: apt-get install postgresql"
 ROLE = "hadir"
@@ -68,12 +68,22 @@ def _own(folder: Path) -> None:
         shutil.chown(folder, _unprivileged().pw_uid, _unprivileged().pw_gid)
 
 
-class Server:
+def _runs(process: int) -> bool:
+    """Return whether a process is there; one that has ended may be listed still, as Z."""
+    with suppress(OSError):
+        return ") Z " not in Path(f"/proc/{process}/stat").read_text()
+    return False
+
+
+class Server(Daemon):
     """A PostgreSQL server; it keeps its port when it is started again.
 
     It sorts text as Indonesian does: what relies on another order fails. ``durable``: it writes as an office's does,
     for tests of power cuts and standbys. ``settings`` are lines of its configuration.
     """
+
+    STOP, KILL = signal.SIGINT, signal.SIGQUIT
+    """The second one is an immediate shutdown: it lets its processes end by themselves, so that none is left."""
 
     def __init__(self, *settings: str, durable: bool = False) -> None:
         # Not below pytest's folder: that is root's alone, and too long for the name of a socket.
@@ -82,7 +92,8 @@ class Server:
         self.data = self.folder / "data"
         self.port = free_port()
         self._names = count(1)
-        self._process: subprocess.Popen[bytes] | None = None
+        self.environment: dict[str, str] = {}
+        """What it has in its environment besides."""
         self._make_files()
         lines = [
             f"unix_socket_directories = '{self.folder}'",
@@ -136,6 +147,7 @@ class Server:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.folder,
+                env=os.environ | self.environment,
                 start_new_session=True,  # a key for the tests is none for the server
             )
         eventually(self._answers, what="PostgreSQL's start")
@@ -147,20 +159,30 @@ class Server:
             return True
         return False
 
-    def stop(self) -> None:
-        """Stop it in good order: connections end, everything is written."""
-        self._end(signal.SIGINT)
+    def recover(self) -> bool:
+        """Wait until it answers again, and start it where it has ended by itself; return whether it had.
 
-    def kill(self) -> None:
-        """Stop it like a power cut, as far as a process can be; none of its processes is left."""
-        self._end(signal.SIGQUIT)
+        A server that fails to write its log begins anew by itself, and ends where it cannot even do that.
+        """
+        process = self._process
+        assert process is not None
+        eventually(lambda: process.poll() is not None or self._answers(), what="PostgreSQL's recovery")
+        if process.poll() is None:
+            return False
+        self.start()
+        return True
 
-    def _end(self, how: signal.Signals) -> None:
-        if self._process is not None:
-            self._process.send_signal(signal.SIGCONT)
-            self._process.send_signal(how)
-            self._process.wait(WAIT_S)
-            self._process = None
+    def lose_power(self) -> None:
+        """Kill all of its processes at the same moment: none writes a word more, as :meth:`kill` lets them.
+
+        What they had given to the operating system is kept, unlike with a power cut.
+        """
+        assert self._process is not None
+        self.freeze()  # so that none is begun meanwhile
+        killed = self._signal_all(signal.SIGKILL)
+        self._process.wait(WAIT_S)
+        self._process = None
+        eventually(lambda: not any(map(_runs, killed)), what="the end of all of its processes")
 
     def freeze(self) -> None:
         """Stop all of its processes where they are, until :meth:`thaw`: clients' connections stay, and wait."""
@@ -170,13 +192,15 @@ class Server:
         """Let a frozen server go on."""
         self._signal_all(signal.SIGCONT)
 
-    def _signal_all(self, how: signal.Signals) -> None:
+    def _signal_all(self, how: signal.Signals) -> list[int]:
+        """Send a signal to all of its processes; return their numbers, its own first."""
         assert self._process is not None
         pid = self._process.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        for process in (pid, *map(int, children)):
+        processes = [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+        for process in processes:
             with suppress(ProcessLookupError):
                 os.kill(process, how)
+        return processes
 
     def url(self, database: str, *, role: str = ROLE, tcp: bool = False) -> str:
         """Return where a database is; over the socket without a password, with ``tcp`` one is needed."""

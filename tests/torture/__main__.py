@@ -26,12 +26,13 @@ def main() -> int:
     parser.add_argument(
         "--centre",
         action="store_true",
-        help="torment a centre with lanes, judges and a standby on PostgreSQL; built are kill, freeze, cut "
-        "lines, promote, clocks set wrong, a broker without its memory; not built are a full disk and a power cut",
+        help="torment a centre with lanes, judges and a standby on PostgreSQL: kill, freeze, cut lines, promote, "
+        "full disk, power cut as far as a process can be, clocks set wrong, a broker without its memory",
     )
     parser.add_argument("--seconds", type=float, default=20.0, help="how long each torments")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="hadir-torture-"))
+    folder.chmod(0o711)  # PostgreSQL runs as another user, and loads libraries from below it
     library = None if options.centre else compiled(folder)
     did: Counter[str] = Counter()
     failed: list[int] = []

@@ -7,8 +7,12 @@ must say so and never have gone back, and each verdict must be the one that a si
 file: it gets the events from the ledgers of the gateways, not from the centre. A seed decides what happens; when
 exactly, the machine does.
 
-Not built: a disk that fills, a power cut (a killed server keeps what it gave to the operating system; the other torture
-cuts the power of gateway, broker and inbox), several faults of one kind at once, and pages or publishing to readers.
+Clocks are stepped below the programs, servers and broker included (`clock.c`); the primary's disk is full for whatever
+would make a file longer (`full.c`), which ends it where that is its write-ahead log. Its power cut kills all of its
+processes at the same moment; what they had given to the operating system is kept, unlike with a real one (the other
+torture takes that from gateway, broker and inbox).
+
+Not built: several faults of one kind at once, and pages or publishing to readers.
 """
 
 import json
@@ -20,13 +24,12 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from uuid import UUID
 
 from paho.mqtt import client as mqtt
@@ -47,7 +50,10 @@ from tests.central.lanes.deployment import Line
 from tests.central.store.office import OFFICE, POLICIES
 from tests.postgres import PASSWORD, ROLE, Server
 from tests.standby import Standby
-from tests.torture.harness import SAVED_S, STILL_S, ZONE, check_same, expected_of
+from tests.torture import clock
+from tests.torture.clock import Clock
+from tests.torture.disk import compiled
+from tests.torture.harness import SAVED_S, STILL_S, ZONE, Outcome, check_same, expected_of
 from tests.torture.link import Link
 
 SITES = ("dinas-a", "dinas-b", "dinas-c", "dinas-d")
@@ -59,10 +65,11 @@ DAYS = 21
 """For so many days people are employed; the history is shorter."""
 PUNCHES_PER_S = 12.0
 CENTRE_STEPS_S = (-120.0, -5.0, 5.0, 90.0)
-"""By how much the clocks of inboxes and judges are set wrong, both ways; at the end they are right."""
+"""By how much the clocks of inboxes, judges, servers and broker are set wrong, both ways; at the end they are right."""
 GATEWAY_STEPS_S = (-3600.0, -30.0, 5.0, 1800.0)
 DATABASE_ENDED, LOCKED = 74, 75
-"""Exit codes after which the units start a process again: the database was away, or still another's."""
+"""Exit codes of a process that finds no database when it starts, or another's; its unit starts it again."""
+FULL = Path(__file__).with_name("full.c")
 SETTLED_S = 300.0
 """A clock that was ahead may have ended a day too early; time settles that, within the largest step."""
 SERVER = ("max_wal_senders = 10", "synchronous_commit = on", "wal_retrieve_retry_interval = 200ms")
@@ -71,11 +78,12 @@ SERVER = ("max_wal_senders = 10", "synchronous_commit = on", "wal_retrieve_retry
 class Program:
     """A process that is started again after whatever happens to it."""
 
-    def __init__(self, folder: Path, name: str, arguments: list[str], clock: Path) -> None:
+    def __init__(self, folder: Path, name: str, arguments: list[str], own: Clock) -> None:
         self.name = name
         self.log = folder / f"{name}.log"
         self._command = [sys.executable, "-m", "tests.torture.impatient", *arguments]
-        self._environment = {**os.environ, "CLOCK_OFFSET_FILE": str(clock)}
+        self._environment = os.environ | own.environment
+        self.clock = own
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -127,12 +135,16 @@ class Program:
         assert code == 0, f"{self.name} did not end well: {code}; see {self.log}"
 
 
+Stated = tuple[str, str, int, Sequence[Sequence[int]]]
+"""A receipt: topic, stream, ``upto`` and the ranges that are missing."""
+
+
 class Receipts:
     """All receipts that were published while this was connected; those that a broker kept are not repeated."""
 
     def __init__(self, port: int) -> None:
-        self.stated: list[tuple[str, str, int]] = []
-        """(topic, stream, upto), in order."""
+        self.stated: list[Stated] = []
+        """In order."""
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
         self._client.reconnect_delay_set(1, 1)
         self._client.on_connect = self._on_connect
@@ -154,25 +166,40 @@ class Receipts:
 
     def _on_message(self, _c: mqtt.Client, _u: Any, message: mqtt.MQTTMessage) -> None:
         receipt = json.loads(message.payload)
-        self.stated.append((message.topic, receipt["stream"], receipt["upto"]))
+        self.stated.append((message.topic, receipt["stream"], receipt["upto"], receipt["missing"]))
 
 
-def check_forward(stated: Iterable[tuple[str, str, int]]) -> None:
-    """Assert that no receipt (topic, stream, upto) has stated less than one before it."""
-    highest: dict[tuple[str, str], int] = {}
-    for topic, stream, upto in stated:
-        before = highest.get((topic, stream), 0)
-        assert upto >= before, f"a receipt on {topic} went back from {before} to {upto}"
-        highest[topic, stream] = upto
+def check_forward(stated: Iterable[Stated]) -> None:
+    """Assert that no receipt has confirmed less than one before it.
+
+    ``upto`` alone may go back: where an end that was announced and is missing arrives in part, what is before it is a new
+    gap, which a receipt names only when it is older.
+    """
+    confirmed: dict[tuple[str, str], set[int]] = {}
+    for topic, stream, upto, missing in stated:
+        covered = set(range(1, upto + 1))
+        for first, last in missing:
+            covered -= set(range(first, last + 1))
+        lost = confirmed.get((topic, stream), set()) - covered
+        assert not lost, f"a receipt on {topic} went back: it no longer confirms {len(lost)}, the first is {min(lost)}"
+        confirmed[topic, stream] = covered
+
+
+AnyServer = TypeVar("AnyServer", bound=Server)
 
 
 class Servers:
     """A primary and its synchronous standby, which takes over, and the lines that lead to whichever is the primary."""
 
-    def __init__(self, stack: ExitStack) -> None:
+    def __init__(self, stack: ExitStack, folder: Path, libraries: tuple[Path, Path]) -> None:
+        """``libraries``: those of clocks and of full disks."""
         self._stack = stack
+        self._folder = folder
+        self._libraries = libraries
+        self.clocks: list[Clock] = []
+        self._full: dict[Server, Path] = {}
         self.lines: list[Line] = []
-        self.primary: Server = stack.enter_context(Server(*SERVER))
+        self.primary: Server = self._entered(Server(*SERVER))
         self.name = self.primary.fresh()
         with self.primary.superuser() as administrator:
             administrator.execute(f"GRANT pg_monitor TO {ROLE}".encode())
@@ -184,7 +211,31 @@ class Servers:
             administrator.execute("SELECT pg_reload_conf()")
 
     def _follower(self) -> Standby:
-        return self._stack.enter_context(Standby(self.primary, *SERVER, "synchronous_standby_names = '*'"))
+        return self._entered(Standby(self.primary, *SERVER, "synchronous_standby_names = '*'"))
+
+    def _entered(self, server: AnyServer) -> AnyServer:
+        """Start a server with a clock and a disk of its own."""
+        time_library, full_library = self._libraries
+        own = Clock(self._folder / f"server-{len(self.clocks)}.clock", time_library)
+        self.clocks.append(own)
+        self._full[server] = server.folder / "full"
+        preloaded = {"LD_PRELOAD": f"{time_library}:{full_library}", "FULL": str(self._full[server])}
+        server.environment |= own.environment | preloaded
+        self._stack.enter_context(server)
+        return server
+
+    def fill(self, for_s: float) -> bool:
+        """Let the primary's disk be full for a while; return whether that ended it."""
+        full = self._full[self.primary]
+        full.touch()
+        time.sleep(for_s)
+        full.unlink()
+        return self.primary.recover()
+
+    @property
+    def refused_writes(self) -> int:
+        """How often a server has reported that its disk is full."""
+        return sum(server.log.count("No space left on device") for server in self._full)
 
     def url(self) -> str:
         """Return where the database is now, without a line in between."""
@@ -208,26 +259,6 @@ class Servers:
         self.standby = self._follower()
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a seed did."""
-
-    seed: int
-    did: Counter[str]
-    records: int
-    """In all terminals."""
-    events: int
-    """Numbered by the gateways."""
-    verdicts: int
-    """Compared with those of the undisturbed process."""
-    seconds: float
-
-    def __str__(self) -> str:
-        did = ", ".join(f"{count} × {what}" for what, count in sorted(self.did.items()))  # noqa: RUF001 - times
-        counted = f"{self.records} records, {self.events} events, {self.verdicts} verdicts"
-        return f"seed {self.seed}: {counted}, {self.seconds:.0f} s; {did}"
-
-
 Faults = tuple[tuple[str, Callable[[random.Random], None]], ...]
 
 
@@ -241,13 +272,18 @@ class Torture:
         chance = random.Random(seed)
         self._terminals = [_terminal(number, chance) for number in range(len(SITES))]
         self._until_s = 0.0
+        self._library = compiled(folder, clock.SOURCE)
 
     def run(self, for_s: float) -> Outcome:
         """Torment for ``for_s`` seconds, mend everything and check; AssertionError where something is wrong."""
         begun = time.monotonic()
         with ExitStack() as stack:
-            self._servers = Servers(stack)
-            self._broker = stack.enter_context(Broker(self._folder, *self._broker_lines()))
+            libraries = self._library, compiled(self._folder, FULL)
+            self._servers = Servers(stack, self._folder, libraries)
+            self._broker = Broker(self._folder, *self._broker_lines())
+            self._broker_clock = Clock(self._folder / "broker.clock", self._library)
+            self._broker.environment |= self._broker_clock.environment
+            stack.enter_context(self._broker)
             self._enter_registers(self._servers.url())
             self._make_programs(stack)
             receipts = stack.enter_context(Receipts(self._broker.port))
@@ -255,7 +291,7 @@ class Torture:
                 stack.callback(program.kill)
                 program.start()
             with self._fingers():
-                eventually(lambda: self._held()[0], what="the first punch's arrival")
+                self._begin()
                 self._torment(for_s)
             self._settle()
             events = self._check()
@@ -266,8 +302,10 @@ class Torture:
                 program.terminate()
             for program in self._programs:
                 program.check_end()
+            if refused := self._servers.refused_writes:
+                self._did["write refused by a full disk"] = refused
         records = sum(terminal.count for terminal in self._terminals)
-        return Outcome(self._seed, self._did, records, events, verdicts, time.monotonic() - begun)
+        return Outcome(self._seed, self._did, records, events, time.monotonic() - begun, verdicts)
 
     # What there is.
 
@@ -289,7 +327,6 @@ class Torture:
             return self._links[-1]
 
         self._links: list[Link] = []
-        self._clocks: dict[str, Path] = {}
         self._inboxes, self._judges, self._gateways = [], [], []
         for number in (1, 2):
             options = ["--lanes", "3", "--synchronous", "--broker", link().url, "--db", database()]
@@ -304,8 +341,7 @@ class Torture:
         self._programs = [*self._inboxes, *self._judges, *self._gateways]
 
     def _program(self, name: str, arguments: list[str]) -> Program:
-        self._clocks[name] = self._folder / f"{name}.clock"
-        return Program(self._folder, name, arguments, self._clocks[name])
+        return Program(self._folder, name, arguments, Clock(self._folder / f"{name}.clock", self._library))
 
     def _gateway_arguments(self, site: str, terminal: Simulator, link: Link) -> list[str]:
         entry = {"name": "lobby", "driver": "zkteco", "address": terminal.address, "poll": "1s", "timeout": "1s"}
@@ -361,6 +397,20 @@ class Torture:
 
     # What goes wrong.
 
+    def _begin(self) -> None:
+        """Wait for the first punch: what has not begun yet has nothing to lose."""
+        moved, before = time.monotonic(), ""
+        while not self._held()[0]:
+            self._keep()
+            # How long starting takes is the machine's matter, as long as something happens.
+            if (written := self._written()) != before:
+                moved, before = time.monotonic(), written
+            assert time.monotonic() - moved < STILL_S, f"no punch arrives, and nothing moves: {self._reported()[1]}"
+            time.sleep(0.2)
+
+    def _written(self) -> str:
+        return " ".join(str(program.log.stat().st_size) for program in self._programs)
+
     def _torment(self, for_s: float) -> None:
         """Let faults of three kinds happen beside each other; those of one kind one after the other."""
         self._until_s = time.monotonic() + for_s
@@ -385,7 +435,7 @@ class Torture:
     def _keep(self) -> None:
         for program in self._programs:
             if program.keep():
-                self._did[f"{program.name.partition('-')[0]} ended with its database"] += 1
+                self._did[f"{program.name.partition('-')[0]} started without its database"] += 1
 
     def _of_programs(self) -> Faults:
         kinds = (("inbox", self._inboxes), ("judge", self._judges), ("gateway", self._gateways))
@@ -420,12 +470,27 @@ class Torture:
             _wait(chance, 0.5, 6.0)
             server.thaw()
 
+        def cut_power(chance: random.Random) -> None:
+            servers.primary.lose_power()
+            _wait(chance, 0.1, 2.0)
+            servers.primary.start()
+
+        def fill(chance: random.Random) -> None:
+            if servers.fill(chance.uniform(0.5, 5.0)):
+                self._did["primary ended by its full disk"] += 1
+
+        def step(chance: random.Random) -> None:
+            chance.choice(servers.clocks).set(chance.choice(CENTRE_STEPS_S))
+
         def promote(chance: random.Random) -> None:
             servers.promote(chance.choice((0.0, 0.0, 3.0)), chance.uniform(0.0, 2.0))
 
         return (
             ("primary killed", lambda chance: kill(chance, servers.primary)),
             ("primary frozen", lambda chance: freeze(chance, servers.primary)),
+            ("primary's power cut", cut_power),
+            ("primary's disk full", fill),
+            ("a server's clock stepped", step),
             ("standby killed", lambda chance: kill(chance, servers.standby)),
             ("standby frozen", lambda chance: freeze(chance, servers.standby)),
             ("standby promoted", promote),
@@ -458,7 +523,7 @@ class Torture:
             self._broker.start()
 
         def step(chance: random.Random, programs: list[Program], steps: tuple[float, ...]) -> None:
-            self._set_clock(chance.choice(programs), chance.choice(steps))
+            chance.choice(programs).clock.set(chance.choice(steps))
 
         return (
             ("line to the database cut", cut_line),
@@ -468,20 +533,20 @@ class Torture:
             ("broker without its memory", lambda chance: fell_broker(chance, forget=True)),
             ("centre's clock stepped", lambda chance: step(chance, [*self._inboxes, *self._judges], CENTRE_STEPS_S)),
             ("gateway's clock stepped", lambda chance: step(chance, self._gateways, GATEWAY_STEPS_S)),
+            ("broker's clock stepped", lambda chance: self._broker_clock.set(chance.choice(CENTRE_STEPS_S))),
         )
-
-    def _set_clock(self, program: Program, off_s: float) -> None:
-        file = self._clocks[program.name]
-        draft = file.with_suffix(".new")
-        draft.write_text(str(off_s), encoding="ascii")
-        draft.replace(file)
 
     # What must be true in the end.
 
     def _settle(self) -> None:
         """Set all clocks right, and wait until everything is held, confirmed and judged, or nothing moves any more."""
-        for program in self._programs:
-            self._set_clock(program, 0.0)
+        for own in (self._broker_clock, *self._servers.clocks, *(program.clock for program in self._programs)):
+            own.set(0.0)
+        for gateway in self._gateways:
+            # A watermark of a clock that was ahead never goes back, and counts for nothing until that moment has come:
+            # as its log says, the gateway is restarted. The process that compares gets the last watermarks only.
+            gateway.kill()
+            gateway.start()
         moved, before = time.monotonic(), ""
         while not (reported := self._reported())[0]:
             self._keep()

@@ -151,12 +151,16 @@ class Outcome:
     records: int
     """In all terminals."""
     events: int
-    """Numbered by the gateway."""
+    """Numbered by the gateways."""
     seconds: float
+    verdicts: int = 0
+    """Compared with those of an undisturbed process, where a centre was tormented."""
 
     def __str__(self) -> str:
         did = ", ".join(f"{count} × {what}" for what, count in sorted(self.did.items()))  # noqa: RUF001 - times
-        return f"seed {self.seed}: {self.records} records, {self.events} events, {self.seconds:.0f} s; {did}"
+        counted = f"{self.records} records, {self.events} events"
+        counted += f", {self.verdicts} verdicts" if self.verdicts else ""
+        return f"seed {self.seed}: {counted}, {self.seconds:.0f} s; {did}"
 
 
 class Torture:
