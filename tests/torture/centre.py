@@ -172,7 +172,7 @@ class Receipts:
 def check_forward(stated: Iterable[Stated]) -> None:
     """Assert that no receipt has confirmed less than one before it.
 
-    ``upto`` alone may go back: where an end that was announced and is missing arrives in part, what is before it is a new
+    ``upto`` alone may go back: where an announced end that is missing arrives in part, what is before it is a new
     gap, which a receipt names only when it is older.
     """
     confirmed: dict[tuple[str, str], set[int]] = {}
