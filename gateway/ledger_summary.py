@@ -144,6 +144,7 @@ def summary(query: Query, days: int, since: date) -> dict[str, Any]:
         }
         for _, name, serial, layout, in_log, last_punch in known
     }
+    days = min(days, date.max.toordinal())  # more is no number to SQLite
     tallies = {name: _newest(query, number, days, since) for number, name, *_ in known} if days else {}
     return {"counts": asdict(counts(query)), "terminals": terminals, "tallies": tallies}
 
@@ -170,14 +171,15 @@ def _newest(query: Query, terminal: int, days: int, since: date) -> list[dict[st
 def read_summary(data_dir: Path, days: int, since: date) -> dict[str, Any] | None:
     """Return the summary of the ledger in a folder, also while a daemon writes it.
 
-    None where anything is in the way of it: :class:`gateway.ledger.LedgerReader` states what, and what to do.
+    None where anything is in the way of it: :class:`gateway.ledger.LedgerReader` states what, and what to do. That one
+    waits for a lock, this function does not.
     """
     path = data_dir / FILE_NAME
     uri = f"file:{quote(str(path))}?mode=ro"
     try:
         if not path.is_file():  # SQLite would wait for a writer of a pipe
             return None
-        with closing(sqlite3.connect(uri, uri=True, timeout=15, isolation_level=None)) as connection:
+        with closing(sqlite3.connect(uri, uri=True, timeout=0, isolation_level=None)) as connection:
             ((version,),) = connection.execute("PRAGMA user_version")
             if version != SCHEMA:
                 return None

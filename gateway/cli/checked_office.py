@@ -11,7 +11,6 @@ This module imports nothing heavy, and therefore not :mod:`drivers.safe_files` f
 import json
 import os
 import stat
-import time
 from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
@@ -19,7 +18,7 @@ from pathlib import Path
 from gateway.office import MAX_TEXT, Office, digest_of, read_text
 
 MIN_AGE_NS = 2_000_000_000
-"""A file that changed within this time before it is noted may change once more without another time stamp."""
+"""A file that changed within this time before it is checked may change once more without another time stamp."""
 _CHECKS = Path(__file__).parent.parent / "settings.py"
 """The file of this program that checks a configuration; another version of the program has another one."""
 
@@ -31,25 +30,30 @@ def checked_office(config: Path) -> Office | None:
         if text is None or "CREDENTIALS_DIRECTORY" in os.environ:
             return None
         kept = json.loads(_read(place_of(config)))
-        if kept["digest"] != digest_of(text) or any(_state(file) != state for file, state in kept["files"].items()):
+        states = kept["files"]
+        # Another installation of this program may have checked it, by rules of its own.
+        if kept["digest"] != digest_of(text) or states[str(_CHECKS)] is None:
+            return None
+        if any(_state(file) != state for file, state in states.items()):
             return None
         office = Office.of(kept)
-        return office if office.data_dir.is_dir() or not os.path.lexists(office.data_dir) else None
+        return office if _can_be_data_dir(office.data_dir) else None
     except (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError):
         return None
 
 
-def to_keep(office: Office, digest: str, files: Iterable[Path]) -> bytes | None:
+def to_keep(office: Office, digest: str, files: Iterable[Path], begun_ns: int) -> bytes | None:
     """Return what :func:`checked_office` is to find of a configuration without mistakes; None: it is not to be kept.
 
-    ``digest``: the :func:`gateway.office.digest_of` its text; ``files``: all files and folders that its values name.
+    ``digest``: the :func:`gateway.office.digest_of` its text; ``files``: all files and folders that its values name;
+    ``begun_ns``: when the check began, as :func:`time.time_ns`.
     It is not kept for a service that systemd passes secrets to, since these may differ at its next start.
     """
     if not digest or "CREDENTIALS_DIRECTORY" in os.environ:
         return None
     states = {str(file): _state(str(file)) for file in (_CHECKS, *files)}
     newest = max((state[-1] for state in states.values() if state), default=0)
-    if newest > time.time_ns() - MIN_AGE_NS:
+    if newest > begun_ns - MIN_AGE_NS:
         return None
     return json.dumps({**office.data(digest), "files": states}).encode()
 
@@ -69,6 +73,14 @@ def _read(place: Path) -> bytes:
         if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
             raise PermissionError(place)
         return file.read(MAX_TEXT)
+
+
+def _can_be_data_dir(folder: Path) -> bool:
+    """Return whether it is a folder, or the first start can create it; OSError as for the check of a configuration."""
+    try:
+        return stat.S_ISDIR(folder.stat().st_mode)
+    except FileNotFoundError:
+        return True
 
 
 def _state(file: str) -> list[int] | None:

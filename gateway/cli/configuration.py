@@ -1,6 +1,7 @@
 """The configuration, as commands load it."""
 
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,9 +24,10 @@ def load_settings(path: Path) -> Settings:
 
 def office_in(path: Path) -> Office:
     """Return what `hadir status` shows of a configuration; as :func:`load_settings`. It is kept for the next time."""
+    begun_ns = time.time_ns()
     settings = load_settings(path)
     if settings.has_own_drivers_only:  # others may look at anything when they check their options
-        kept = to_keep(settings.office, settings.digest, settings.files)
+        kept = to_keep(settings.office, settings.digest, settings.files, begun_ns)
         if kept is not None:
             with suppress(OSError, RuntimeError):
                 _keep(place_of(path), kept)
@@ -33,9 +35,10 @@ def office_in(path: Path) -> Office:
 
 
 def _keep(place: Path, content: bytes) -> None:
-    """Write a file in the user's cache; not in that of another user, as under sudo."""
-    first = next(folder for folder in place.parents if folder.exists())
-    if first.stat().st_uid == os.geteuid():
+    """Write a file in the user's cache; not in that of another user, as under sudo, whose links may lead anywhere."""
+    ours = [folder for folder in place.parents[:2] if os.path.lexists(folder)]
+    first = ours or [next(folder for folder in place.parents if folder.exists())]
+    if {folder.lstat().st_uid for folder in first} == {os.geteuid()}:
         place.parent.mkdir(0o700, parents=True, exist_ok=True)
         with Folder(place.parent) as folder:
             folder.write(place.name, content)

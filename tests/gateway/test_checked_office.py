@@ -2,16 +2,18 @@
 
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from gateway.cli import checked_office as module
+from gateway.cli import configuration
 from gateway.cli.base import Failure
 from gateway.cli.checked_office import MIN_AGE_NS, checked_office, place_of, to_keep
 from gateway.cli.configuration import office_in
-from gateway.settings import load
+from gateway.settings import Settings, load
 from tests.drivers.hostile import PLANTS
 
 TEXT = """site: kantor
@@ -80,6 +82,21 @@ def _other_program(config: Path) -> None:
     place_of(config).write_text(json.dumps(kept))
 
 
+def _other_installation(config: Path) -> None:
+    kept = json.loads(place_of(config).read_text())
+    (settings,) = [file for file in kept["files"] if file.endswith("settings.py")]
+    del kept["files"][settings]
+    place_of(config).write_text(json.dumps(kept))
+
+
+def _file_above_data(config: Path) -> None:
+    text = TEXT.replace("data_dir: data", "data_dir: above/data")
+    config.write_text(text)
+    office_in(config)
+    assert checked_office(config) is not None
+    (config.parent / "above").write_text("")
+
+
 def _written_by_others(config: Path) -> None:
     place_of(config).chmod(0o666)
 
@@ -96,7 +113,9 @@ def _cut(config: Path) -> None:
         _secret_written_again,
         _secret_for_all,
         _file_in_place_of_data,
+        _file_above_data,
         _other_program,
+        _other_installation,
         _written_by_others,
         _cut,
     ],
@@ -132,22 +151,57 @@ def test_what_stands_in_its_place(config: Path, tmp_path: Path, plant: Callable[
 
 def test_what_is_not_kept(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files that just changed may change again in one tick; a service's secrets, and a cache that cannot be written."""
-    settings = load(config)
+    settings, now = load(config), time.time_ns()
     monkeypatch.setattr(module, "MIN_AGE_NS", MIN_AGE_NS * 10**6)
-    assert to_keep(settings.office, settings.digest, settings.files) is None
+    assert to_keep(settings.office, settings.digest, settings.files, now) is None
     monkeypatch.setattr(module, "MIN_AGE_NS", 0)
-    assert to_keep(settings.office, settings.digest, settings.files)
-    assert to_keep(settings.office, "", settings.files) is None
+    assert to_keep(settings.office, settings.digest, settings.files, now)
+    assert to_keep(settings.office, "", settings.files, now) is None
     office_in(config)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(config.parent))
     assert checked_office(config) is None
-    assert to_keep(settings.office, settings.digest, settings.files) is None
+    assert to_keep(settings.office, settings.digest, settings.files, now) is None
     monkeypatch.delenv("CREDENTIALS_DIRECTORY")
     for place in (os.devnull, "/proc", "relative"):
         monkeypatch.setenv("XDG_CACHE_HOME", place)
         monkeypatch.setenv("HOME", os.devnull)
         assert office_in(config) == settings.office
         assert checked_office(config) is None
+
+
+def test_a_file_that_changes_during_the_check(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its former content was checked, however long that takes; the present one is checked next time."""
+    password = config.parent / "password"
+
+    def slowly(path: Path) -> Settings:
+        settings, now = load(path), time.time_ns()
+        while password.stat().st_ctime_ns <= now:
+            password.write_text("another secret")
+        return settings
+
+    monkeypatch.setattr(configuration, "load", slowly)
+    office_in(config)
+    assert checked_office(config) is None
+
+
+@pytest.mark.parametrize("linked", ["", "hadir"])
+def test_a_link_of_another_user_is_not_followed(
+    config: Path, tmp_path: Path, linked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As root meets it where sudo keeps HOME: the cache, or the folder in it, leads to a folder of root's."""
+    ours, link = tmp_path / "ours", tmp_path / "cache" / linked
+    ours.mkdir()
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(ours)
+    lstat = Path.lstat
+
+    def of_another(path: Path) -> os.stat_result:
+        found = list(lstat(path))
+        return os.stat_result([*found[:4], os.geteuid() + 1, *found[5:]]) if path == link else os.stat_result(found)
+
+    monkeypatch.setattr(Path, "lstat", of_another)
+    office_in(config)
+    assert list(ours.iterdir()) == []
 
 
 def test_a_configuration_with_a_mistake_is_not_kept(config: Path) -> None:

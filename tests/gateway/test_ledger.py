@@ -1045,7 +1045,7 @@ class TestTally:
         assert [day.day for day in office.ledger.tally("lobby", DAY.date())] == [None, DAY.date()]
         assert office.ledger.tally("gudang") == []
 
-    @pytest.mark.parametrize("days", range(1, 6))
+    @pytest.mark.parametrize("days", [*range(1, 6), 10**20])
     def test_the_newest_days(self, office: Office, days: int) -> None:
         """A summary has the newest days of a tally, withheld ones and the records without a day among them."""
         history = [made(day=DAY - timedelta(days=back)) for back in (9, 2)]
