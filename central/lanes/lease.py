@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from central.store import lanes as rows
 from central.store.engine import Database
-from central.store.errors import StoreConflict, StoreError, StoreLocked
+from central.store.errors import StoreError, StoreLocked
 from central.store.lanes import Fence, Plan
 
 LEASE_S = 3.0
@@ -98,7 +98,7 @@ class Lease:
             wanted = rows.open_lanes(self._connection)
             locks = self._connection.execute(_HELD, {"lanes": LANE_LOCKS, "workers": WORKER_LOCKS}).all()
         if plan is None:
-            raise StoreConflict(f"{self._place}: its lanes have been removed while this worker ran")
+            raise StoreError(f"{self._place}: its lanes have been removed while this worker ran; start it again")
         workers = {pid: number for kind, number, pid in locks if kind == WORKER_LOCKS}
         taken = {number: pid for kind, number, pid in locks if kind == LANE_LOCKS}
         counts = Counter(workers[pid] for pid in taken.values() if pid in workers)

@@ -52,6 +52,15 @@ def serialize_terminals(connection: Connection, punched: Iterable[str], changed:
         connection.exec_driver_sql(statement, ([key for key, _ in ordered], [alone for _, alone in ordered]))
 
 
+def let_compute(connection: Connection) -> None:
+    """Let a transaction that writes compute for an hour between two statements, as one that reads may.
+
+    Else a server ends it after less than a minute, as that of a process that stands still.
+    """
+    if is_postgresql(connection):
+        connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = '1h'")
+
+
 def _terminal_key(serial: str) -> int:
     return _LOCK + _TERMINALS + crc32(serial.encode()) % _TERMINAL_LOCKS
 

@@ -9,11 +9,14 @@ from uuid import uuid4
 
 import pytest
 
+from central.inbox import Broker
 from central.lanes.lease import LEASE_S, Lease, address_of, new_worker
+from central.lanes.worker import Work
+from central.lanes.worker import Worker as Process
 from central.store import Database, Message, Store, StoreError, StoreLocked
 from central.store import lanes as rows
 from central.store.lanes import Fence, FencedDatabase, LaneLost, Plan
-from tests.broker import eventually
+from tests.broker import WAIT_S, eventually, free_port
 from tests.central.sealing import Source, payload
 
 NOW = datetime(2026, 9, 4, tzinfo=UTC)
@@ -140,3 +143,37 @@ def test_an_inbox_without_lanes_and_one_with_lanes_exclude_each_other(
             Lease(workers[0].database, new_worker())
     finally:
         store.close()
+
+
+def test_a_worker_whose_plan_an_inbox_without_lanes_has_ended_ends_too(database_url: str) -> None:
+    """It makes a plan only when it begins: going on would receive nothing for ever."""
+    work = Work(
+        Broker("127.0.0.1", free_port(), tls=False), Plan(1, "hadir", "hadir-central"), lambda _database: lambda: False
+    )
+    worker, ended = Process(database_url, work), list[StoreError]()
+
+    def run() -> None:
+        try:
+            worker.run()
+        except StoreError as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    with Database(database_url, create=True) as database:
+
+        def has_begun() -> bool:
+            with database.reading() as connection:
+                return bool(rows.open_lanes(connection))
+
+        thread.start()
+        try:
+            eventually(has_begun)
+            with database.writing() as connection:
+                rows.forget_plan(connection)
+            thread.join(WAIT_S)
+            assert [str(one).partition(": ")[2] for one in ended] == [
+                "its lanes have been removed while this worker ran; start it again"
+            ]
+        finally:
+            worker.stop()
+            thread.join(WAIT_S)

@@ -14,11 +14,12 @@ from sqlalchemy import Connection, select
 from structlog.testing import capture_logs
 
 from central.cli import Code
-from central.store import Store, StoreError, StoreLocked, batch, marks
+from central.store import Store, StoreError, StoreLocked, batch, marks, recorded
 from central.store.engine import Database, StoreStalled, writer_lock
 from central.store.portable import LOCKS
 from central.store.postgresql import INBOX, WRITING
 from central.store.results import RESULT
+from central.timesheet import recompute
 from tests.broker import WAIT_S, Broker, Subscriber, eventually
 from tests.central.receiving import Sender
 from tests.central.sealing import Source
@@ -155,6 +156,24 @@ def test_a_batch_of_events_and_one_of_judging_are_done_again_after_standing_stil
             assert [line["event"] for line in logs if line["log_level"] == "warning"] == ["process_stood_still"]
         assert slots(centre.day("a", "2026-09-01"))[0] == 10
         centre.close()
+
+
+def test_a_rebuild_may_compute_for_long(postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looks at each PIN and date ever read, with the write lock: years of a large office take minutes."""
+    limits = []
+
+    def looked_at(connection: Connection) -> set[recorded.Unattributed]:
+        limits.append(connection.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar_one())
+        return set()
+
+    monkeypatch.setattr(recompute, "_unattributed", looked_at)
+    with STORES.on(postgres):
+        centre = Centre(tmp_path, NOW)
+        centre.recompute.rebuild()
+        with centre.database.writing() as connection:
+            limits.append(connection.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar_one())
+        centre.close()
+    assert limits == ["1h", "50s"]
 
 
 def test_several_processes_that_start_at_once_make_the_tables_once(database_url: str) -> None:
