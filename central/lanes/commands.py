@@ -19,7 +19,7 @@ from central.lanes.messages import LANES
 from central.lanes.worker import Work, Worker
 from central.options import AsJson, Db, InLanguage, clock_of
 from central.policy.office import OfficePolicies
-from central.store import Database, StoreError, lanes
+from central.store import Database, lanes
 from central.store.engine import is_url
 from central.store.lanes import Plan
 from central.texts import Language
@@ -103,5 +103,5 @@ def set_number(
 
 def _opened(db: str) -> Database:
     if not is_url(db):
-        raise StoreError(f"{db}: lanes need a PostgreSQL database; a file has one inbox")
+        raise typer.BadParameter("lanes need a PostgreSQL database; a file has one inbox.", param_hint="--db")
     return Database(db)

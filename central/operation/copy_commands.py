@@ -100,14 +100,14 @@ def restore(
 
     Pemulihan. Accounts, settings and policies are put back only where they are missing.
     """
-    at = clock_of(context)()
+    at, file = clock_of(context)(), _file(db, lang)
     copy, made = _chosen(source, at, lang)
     for line in _later(source, copy, at, lang):
         print(printable(line), file=sys.stderr)
     named = {"sheets.yaml": settings, "mail.yaml": mail_file, "retention.yaml": retention_file}
     others = _others(context, accounts, policies, named)
     try:
-        done = copies.restore(copy, _file(db, lang), others, at, made)
+        done = copies.restore(copy, file, others, at, made)
     except copies.CopyError as error:
         _refuse(error)
     print(COPIES["restored"].into(lang, database=db, copy=copy, events=done.made.events))

@@ -33,6 +33,7 @@ PARTITIONS = {
 
 TRANSFER = {
     "target": _("write the address of a PostgreSQL database: postgresql://USER@HOST/NAME"),
+    "at_server": _("{database} is on a server already; name the SQLite file with --db"),
     "no_file": _("{file}: no SQLite database to transfer"),
     "not_empty": _("{database}: not empty: {tables} hold rows; nothing was transferred. Name an empty database."),
     "copying": _("{table}: {rows} rows"),

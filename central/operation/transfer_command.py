@@ -17,7 +17,7 @@ from central.options import AsJson, InLanguage, clock_of
 from central.registers.problems import printable
 from central.store import transfer as moving
 from central.store.copies import unused
-from central.store.engine import Database
+from central.store.engine import Database, is_url
 from central.store.transfer import Compared, TransferError
 from central.texts import Language
 
@@ -29,7 +29,7 @@ def _refuse(text: str) -> NoReturn:
 
 def transfer(
     context: typer.Context,
-    db: Annotated[Path, typer.Option("--db", metavar="FILE", help="The SQLite file; no service may use it.")],
+    db: Annotated[str, typer.Option("--db", metavar="FILE", help="The SQLite file; no service may use it.")],
     to: Annotated[str, typer.Argument(metavar="URL", help="postgresql://ROLE@HOST:5432/DATABASE, an empty database.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     lang: InLanguage = Language.ENGLISH,
@@ -40,17 +40,20 @@ def transfer(
     One transaction: whatever ends it early leaves the database empty, and the command can be run again. The file is
     only read. Pindahkan basis data ke PostgreSQL.
     """
-    if not db.is_file():
-        _refuse(TRANSFER["no_file"].into(lang, file=db))
-    Database(db, read_only=True).close()  # of this version, or the error says what to do
+    if is_url(db):
+        _refuse(TRANSFER["at_server"].into(lang, database=db.partition("?")[0]))
+    file = Path(db)
+    if not file.is_file():
+        _refuse(TRANSFER["no_file"].into(lang, file=file))
+    Database(file, read_only=True).close()  # of this version, or the error says what to do
     try:
-        rows = moving.counts(db)
+        rows = moving.counts(file)
         if there := moving.filled_at(to, rows):
             _refuse(TRANSFER["not_empty"].into(lang, database=to, tables=", ".join(there)))
         if dry_run:
-            print(TRANSFER["would"].into(lang, rows=sum(rows.values()), tables=len(rows), file=db, database=to))
+            print(TRANSFER["would"].into(lang, rows=sum(rows.values()), tables=len(rows), file=file, database=to))
             return
-        found, sent, arrived = _moved(db, to, clock_of(context)().date(), lang)
+        found, sent, arrived = _moved(file, to, clock_of(context)().date(), lang)
     except TransferError as error:
         _refuse(str(error))
     differing = len(sent ^ arrived)
@@ -61,10 +64,10 @@ def transfer(
         for one in found:
             print(TRANSFER["table"].into(lang, table=one.table, rows=one.rows, digest=one.digest[:16]))
         total = sum(one.rows for one in found)
-        print(TRANSFER["done"].into(lang, database=to, rows=total, file=db, tables=len(found)))
+        print(TRANSFER["done"].into(lang, database=to, rows=total, file=file, tables=len(found)))
         code = "verified_otherwise" if differing else "verified"
         print(TRANSFER[code].into(lang, events=_events(found), faults=differing or len(sent)))
-        print(TRANSFER["next"].into(lang, database=to, file=db))
+        print(TRANSFER["next"].into(lang, database=to, file=file))
     if differing:
         raise typer.Exit(1)
 

@@ -127,7 +127,7 @@ def _count(connection: Connection, kind: Kind, until: date, held: Held) -> Itera
         for month in deleting.result_months(connection, until):
             yield deleting.results_due(connection, until, held, month, take=False)
     elif kind == "access":
-        yield deleting.accesses_due(connection, until, held, -1)
+        yield deleting.accesses_due(connection, until, held, None)
     else:
         yield _rest(connection, kind, until, held, take=False)
 

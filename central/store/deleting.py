@@ -263,10 +263,13 @@ def results_due(connection: Connection, until: date, held: Held, month: str, *, 
     ours = [~listed(RESULT.c.person, held.people)] if held.people else []
     if held.everybody:
         ours = [false()]
+    every = connection.execute(select(func.count()).where(*inside)).scalar_one()
+    if not take:  # contents are read for the digest only
+        due = connection.execute(select(func.count()).where(*inside, *ours)).scalar_one() if ours else every
+        return Taken(due, every - due)
     rows = connection.execute(select(*columns).where(*inside, *ours).order_by(*columns[:3]))
     lines = [f"{person} {on} {number} {inputs} {_sha(content)}" for person, on, number, inputs, content in rows]
-    every = connection.execute(select(func.count()).where(*inside)).scalar_one()
-    if take and lines:
+    if lines:
         gone = select(RESULT.c.person).where(RESULT.c.person == OUTBOX.c.person, RESULT.c.date == OUTBOX.c.date)
         connection.execute(delete(OUTBOX).where(OUTBOX.c.revision > 0, gone.where(*inside, *ours).exists()))
         of_row = (
@@ -317,7 +320,7 @@ def _is_of(held: Held, *people: str | None) -> bool:
     return held.everybody or any(person in held.people for person in people if person is not None)
 
 
-def accesses_due(connection: Connection, until: date, held: Held, most: int) -> Taken:
+def accesses_due(connection: Connection, until: date, held: Held, most: int | None) -> Taken:
     """Return the rows from the beginning of the access log that were written until a date; the newest row stays.
 
     While any hold is in force nothing is due: a row about a unit does not say which people it showed.

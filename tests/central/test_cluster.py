@@ -127,11 +127,15 @@ def test_a_new_decree_is_judged_by_workers_as_by_one_process(
     assert {person for person, _ in differing} == {"a", "b"}, output  # c has another policy
     code, output = central(centre, folder, "rebuild")
     assert (code, ", 0 otherwise" in output) == (0, True), output
+    words = "policy", "try", "graded", "starter", "--from", "2026-08-01", "--to", "2026-09-02"
+    code, output = central(centre, folder, *words)
+    assert (code, "SHA-256 of all results: " in output) == (0, True), output
+    assert central(centre, folder, *words, "--on", url) == (code, output)
 
 
-def central(centre: Centre, folder: Path, name: str, *more: str) -> tuple[int, str]:
+def central(centre: Centre, folder: Path, *words: str) -> tuple[int, str]:
     """Run a command on the database with the office's own policies."""
-    words = (name, "--db", address(Path(centre.database.address)), "--policies", folder, *more)
+    words = (*words, "--db", address(Path(centre.database.address)), "--policies", str(folder))
     done = command.run("central.cli", *words, env=os.environ | {"TERM": "dumb"})
     return done.returncode, done.stdout + done.stderr
 
