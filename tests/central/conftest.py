@@ -9,9 +9,10 @@ from tests.postgres import Server
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run the tests of a module with ``BOTH_STORES`` twice."""
-    both = getattr(metafunc.module, "BOTH_STORES", False)
-    if both and not any(mark.name == "file_only" for mark in metafunc.definition.iter_markers()):
+    """Run the tests of a module with ``BOTH_STORES``, and those that are marked so, twice."""
+    marks = {mark.name for mark in metafunc.definition.iter_markers()}
+    both = getattr(metafunc.module, "BOTH_STORES", False) or "both_stores" in marks
+    if both and "file_only" not in marks:
         metafunc.parametrize("store_kind", ["sqlite", "postgresql"], indirect=True)
 
 

@@ -1,7 +1,9 @@
 """The same tests on both databases: a test's ``centre.db`` is a file, or a file that names a database on a server.
 
 A module with ``BOTH_STORES = True`` runs each of its tests on SQLite and on PostgreSQL, but for those that are marked
-``file_only``: they look into the file itself. Programs in processes of their own get the URL, :func:`address`.
+``file_only``: they look into the file itself. In any other module those run on both that are marked ``both_stores``:
+the richest ones of a subject whose other tests would find nothing more there. Programs in processes of their own get
+the URL, :func:`address`.
 """
 
 from collections.abc import Iterator

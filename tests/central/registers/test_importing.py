@@ -96,6 +96,7 @@ def test_every_template_is_imported_and_once_only(database: Database, kind: str)
         assert last_row(connection) == before > 0
 
 
+@pytest.mark.both_stores
 def test_what_a_file_says_otherwise_takes_the_place_of_what_was_entered(database: Database, tmp_path: Path) -> None:
     """A person moves: one row gets its end, one is new, one stays as it is."""
     text = PEOPLE + (
@@ -296,6 +297,7 @@ def test_a_new_version_touches_the_days_until_the_next_one(database: Database, t
     assert withdrawn.marks == found.marks
 
 
+@pytest.mark.both_stores
 def test_rows_are_withdrawn_as_they_were_entered(database: Database, tmp_path: Path) -> None:
     """Once; a second time changes nothing; what is not entered so is refused."""
     leave = "person,kind,from,until\np-0001,annual,2026-09-07,2026-09-09\n"
@@ -334,6 +336,7 @@ def test_a_register_that_nothing_names_is_withdrawn_as_a_whole(database: Databas
         assert found.withdrawn == found.entries > 0
 
 
+@pytest.mark.both_stores
 def test_another_import_between_check_and_entry_is_seen(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -357,6 +360,7 @@ def test_another_import_between_check_and_entry_is_seen(
     assert calls == 3
 
 
+@pytest.mark.both_stores
 def test_rows_are_entered_with_their_marks_or_not_at_all(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """What fails on the way to the end of the transaction takes all of it back."""
     with database.reading() as connection:
@@ -394,6 +398,7 @@ def test_one_mistake_in_a_large_file_refuses_all_of_it(database: Database, tmp_p
     ]
 
 
+@pytest.mark.both_stores
 def test_a_file_of_more_rows_than_one_statement_takes_is_imported(database: Database, tmp_path: Path) -> None:
     """And compared as a whole when it comes again."""
     rows = [f"p{number},Nama,pns,bidang-data,2026-01-01,\n" for number in range(2 * BATCH + 1)]

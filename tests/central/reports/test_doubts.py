@@ -47,6 +47,7 @@ def found(centre: Centre, *words: str) -> dict[str, dict[str, Any]]:
     return {one["what"]: one for one in json.loads(listed(centre, "--json", *words))}
 
 
+@pytest.mark.both_stores
 def test_each_doubt_is_named_with_how_many_verdicts_it_keeps(centre: Centre) -> None:
     """Where it is, since when, and how far a log was read."""
     doubts = found(centre, "--from", "2026-09-01", "--until", "2026-09-01")

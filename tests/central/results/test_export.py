@@ -43,6 +43,7 @@ def table(text: str) -> list[dict[str, str]]:
 WHEN = ("--from", "2026-08-31", "--to", "2026-09-01")
 
 
+@pytest.mark.both_stores
 def test_days_as_csv_and_json_say_the_same(centre: Centre) -> None:
     """A row for each person and date, the columns in their order; no name."""
     text = exported(centre, "days", *WHEN)
@@ -63,6 +64,7 @@ def test_days_as_csv_and_json_say_the_same(centre: Centre) -> None:
     assert [slot["late_min"] for slot in found[0]["slots"]] == [15, None]
 
 
+@pytest.mark.both_stores
 def test_days_of_a_unit_a_person_and_a_moment(centre: Centre) -> None:
     """A unit has those below it; a name finds a person; at a moment stood what was stored until then."""
     centre.enter("units", "key,name,parent,zone,from,until\nupt,Contoh,dinas,,2026-01-01,\n")
@@ -93,6 +95,7 @@ def test_totals_of_a_unit_are_of_those_who_were_there(centre: Centre) -> None:
     assert {row["person"] for row in then} == {"c", "d"}
 
 
+@pytest.mark.both_stores
 def test_totals_are_of_whole_periods(centre: Centre) -> None:
     """Those that have one of the dates, by the policy of the person; reasons are left out."""
     words = ("totals", *WHEN, "--policies", str(POLICIES))

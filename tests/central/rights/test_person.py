@@ -57,6 +57,7 @@ def export(centre: Centre, person: str, file: str, *more: str, code: int = 0) ->
     return result.output
 
 
+@pytest.mark.both_stores
 def test_the_file_holds_everything_about_the_person_and_nothing_about_others(centre: Centre) -> None:
     """Registers as entered, also what was replaced; punches of the dates of the enrolment; reasons; who looked."""
     assert "Contoh Satu" in export(centre, "contoh satu", "a.zip", "--lang", "id")

@@ -54,6 +54,7 @@ def known_then(centre: Centre, text: str) -> set[tuple[str, str]]:
 OUT = {("outage", "in"), ("outage", "out")}
 
 
+@pytest.mark.both_stores
 def test_a_missing_punch_is_no_violation_while_a_gateway_of_lines_is_offline(centre: Centre) -> None:
     """The doubt begins with the last event held; what the gateway states at its next start takes its place."""
     state(centre, "05:00", True, 7)
@@ -153,6 +154,7 @@ def test_a_state_without_a_session_counts(centre: Centre) -> None:
         assert len(connection.execute(select(OFFLINE.c.id)).all()) == 1
 
 
+@pytest.mark.both_stores
 def test_a_gateway_that_is_offline_again_was_not_back(centre: Centre) -> None:
     """One episode, since its first begin, until the gateway stays."""
     state(centre, "06:00", False, 7)

@@ -190,6 +190,7 @@ def test_a_record_long_after_its_log_was_complete_begins_there(centre: Centre, *
     assert doubts(centre.at("2026-09-03 05:55").day("a", DAY)) == {("quarantined", "in"), ("quarantined", "out")}
 
 
+@pytest.mark.both_stores
 def test_what_a_punch_proved_is_known_as_it_was_before_another_gateway_sent_it(centre: Centre) -> None:
     """The event that counts today arrived later than the one that ended the doubt of an outage."""
     centre.state("lobby", "S1", f"{DAY} 05:00", 0)
@@ -247,6 +248,7 @@ def test_watermarks_that_count_are_not_read_again(centre: Centre) -> None:
     assert steps_of_a_state(5) <= few + 2
 
 
+@pytest.mark.both_stores
 def test_a_first_punch_from_another_gateway_moves_a_terminal_with_all_its_days(centre: Centre) -> None:
     """The gateway that named it first was out weeks ago; its outage does not concern the terminal's people any more."""
     centre.now = clock("12:00")
@@ -259,6 +261,7 @@ def test_a_first_punch_from_another_gateway_moves_a_terminal_with_all_its_days(c
     assert centre.at("2026-09-25 08:10").day("a", DAY)["absent"]
 
 
+@pytest.mark.both_stores
 def test_a_punch_without_a_date_is_known_as_it_was_before_its_watermark(centre: Centre) -> None:
     """The state that states up to when the log was complete before it arrives later."""
     centre.receive(*centre.punches("1002", f"{DAY} 05:50:00"))

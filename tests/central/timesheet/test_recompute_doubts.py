@@ -127,6 +127,7 @@ def test_a_first_start_of_a_gateway_is_no_outage(centre: Centre) -> None:
     assert centre.at(f"{DAY} 19:48").day("a", DAY)["absent"]
 
 
+@pytest.mark.both_stores
 def test_a_log_that_is_not_read_past_the_window_keeps_a_missing_punch_provisional(centre: Centre) -> None:
     """The watermark counts once the stream is held up to its sequence, and each slot is settled when it passes."""
     before, within = centre.punches("1002", f"{DAY} 05:50:00", f"{DAY} 11:00:00")
@@ -222,6 +223,7 @@ def slots(day: dict[str, Any]) -> list[str]:
     return [slot["status"] for slot in day["slots"]]
 
 
+@pytest.mark.both_stores
 def test_an_outage_of_a_terminal_with_a_log_stays_a_doubt_after_its_log_is_read(centre: Centre) -> None:
     """Without power nobody could punch, and a log shows nothing of that; a decision about the terminal ends it."""
     centre.state("lobby", "S1", f"{DAY} 05:00", 0)
@@ -437,6 +439,7 @@ def test_a_record_that_is_no_punch_is_a_doubt_since_the_log_was_last_complete(ce
     assert doubts(found) == {("quarantined", "out")}
 
 
+@pytest.mark.both_stores
 @pytest.mark.parametrize("turned", [False, True])
 def test_a_live_event_that_the_log_did_not_hold_is_a_doubt_at_its_moment(centre: Centre, *, turned: bool) -> None:
     """It may have been another person's; whatever arrives first."""
@@ -462,6 +465,7 @@ def test_an_outage_concerns_people_on_the_dates_of_their_enrolment(centre: Centr
     assert centre.day("moves", "2026-09-02")["absent"]
 
 
+@pytest.mark.both_stores
 def test_what_was_known_of_doubts_at_a_moment_is_known_afterwards(centre: Centre) -> None:
     """As known at each moment, a day is judged as it was judged then."""
     punches = centre.punches("1002", f"{DAY} 05:50:00", f"{DAY} 11:00:00")
@@ -512,6 +516,7 @@ def test_states_that_cannot_be_read_cost_themselves_alone(centre: Centre) -> Non
     assert (result.stored, result.rejected) == (0, len(bad))
 
 
+@pytest.mark.both_stores
 def test_a_watermark_of_a_new_stream_waits_for_the_end_of_the_one_before(centre: Centre) -> None:
     """What the log held may have been sent in the stream that a rollback ended."""
     first, second = centre.punches("1002", f"{DAY} 05:50:00", f"{DAY} 07:00:00")
@@ -527,6 +532,7 @@ def test_a_watermark_of_a_new_stream_waits_for_the_end_of_the_one_before(centre:
     assert centre.at(f"{DAY} 19:52").day("a", DAY)["absent"]
 
 
+@pytest.mark.both_stores
 def test_an_announced_end_that_stays_away_is_a_doubt_until_it_arrives(centre: Centre) -> None:
     """What is on its way for a minute is none; people of a terminal with a log wait for its watermark instead."""
     first, second = centre.punches("1002", f"{DAY} 05:50:00", f"{DAY} 16:02:00")
@@ -552,6 +558,7 @@ def test_an_announced_end_that_stays_away_is_a_doubt_until_it_arrives(centre: Ce
     assert again.status == "provisional"
 
 
+@pytest.mark.both_stores
 def test_a_punch_of_a_clock_that_was_reset_is_a_doubt_between_its_neighbours(centre: Centre) -> None:
     """C20: it was made after the punch before it in the log, and before the one behind it; nobody else is concerned."""
     zone = {"zone": "Asia/Jakarta"}
