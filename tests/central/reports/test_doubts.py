@@ -15,6 +15,7 @@ from central.reports.messages import MESSAGES
 from central.texts import Language
 from tests import command
 from tests.central.store.office import POLICIES, Centre
+from tests.central.stores import address
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def centre(tmp_path: Path) -> Iterator[Centre]:
 
 def listed(centre: Centre, *words: str) -> str:
     """Return what the command prints."""
-    place = ("--db", centre.database.address, "--policies", str(POLICIES))
+    place = ("--db", address(centre.folder / "centre.db"), "--policies", str(POLICIES))
     done = command.run("central.cli", "doubts", *place, *words, env=os.environ | {"TERM": "dumb"})
     assert done.returncode == 0
     return done.stdout
