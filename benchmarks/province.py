@@ -88,6 +88,7 @@ class Wall(NamedTuple):
     stored_s: float
     judged_s: float
     processor_s: float
+    marks: int
 
 
 def run(plan: Plan) -> Iterator[Figure]:
@@ -142,7 +143,7 @@ def _day(folder: Path, server: Server, url: str, people: int, alone: float) -> I
         yield Figure(
             f"{people:,} people {what}: single events of {GATEWAYS} gateways, from the first message",
             ours=f"last event stored after {wall.stored_s:.0f} s ({people / wall.stored_s:,.0f}/s), "
-            f"last verdict after {wall.judged_s:.0f} s",
+            f"last verdict after {wall.judged_s:.0f} s; {wall.marks:,} marks of affected days",
         )
     target = server.url(server.fresh())
     Store(target).close()
@@ -175,7 +176,7 @@ _SIGNED = ("--by", "a", "--paper", "b")
 
 def _wall(server: Server, url: str, port: int, inbox: int, gateways: Sequence[Gateway], *, evening: bool) -> Wall:
     """Publish half of the day from all gateways at once, and wait until all of it is judged."""
-    before = process_s(inbox) + server_s(server)
+    before, marked = process_s(inbox) + server_s(server), _marks(url)
     begun, first = time.monotonic(), datetime.now(UTC)
     with ThreadPoolExecutor(len(gateways)) as threads:
         list(threads.map(lambda one: _publish_all(port, _messages(one, evening=evening)), gateways))
@@ -183,11 +184,25 @@ def _wall(server: Server, url: str, port: int, inbox: int, gateways: Sequence[Ga
     logs = sum(len(one.serials) for one in gateways) * evening
     statement = "SELECT (SELECT sum(seen) FROM stream), (SELECT count(*) FROM watermark WHERE counted IS NOT NULL), "
     statement += "EXISTS (SELECT FROM affected)"
-    wait_for(lambda: query(url, statement) == [(events, logs, False)], LIMIT_S, "judging what arrived", every_s=0.5)
+    wait_for(lambda: _is_judged(url, statement, (events, logs, False)), LIMIT_S, "judging what arrived", every_s=0.5)
     judged_s = time.monotonic() - begun
     spent = process_s(inbox) + server_s(server) - before
     ((last,),) = query(url, "SELECT max(received) FROM event")
-    return Wall((datetime.fromisoformat(last) - first).total_seconds(), judged_s, spent)
+    return Wall((datetime.fromisoformat(last) - first).total_seconds(), judged_s, spent, _marks(url) - marked)
+
+
+def _marks(url: str) -> int:
+    """Return how many marks of affected days were made so far."""
+    ((count,),) = query(url, "SELECT last_value FROM affected_id_seq")
+    return int(count)
+
+
+def _is_judged(url: str, statement: str, wanted: tuple[int, int, bool]) -> bool:
+    """Return whether all is stored and judged; RuntimeError where judging failed, after which it never would be."""
+    failed = query(url, "SELECT failed FROM affected WHERE failed IS NOT NULL LIMIT 1")
+    if failed:
+        raise RuntimeError(f"judging failed: {failed[0][0]}")
+    return query(url, statement) == [wanted]
 
 
 def _messages(gateway: Gateway, *, evening: bool) -> list[tuple[str, bytes, bool]]:

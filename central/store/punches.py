@@ -39,17 +39,17 @@ class PunchBatch:
         found = [event for event in arriving if event.punch is not None]
         serials = {event.punch.serial for event in found if event.punch is not None}
         self._known: set[str] = set()
-        """Ids that are stored or were taken before; where others write too, what is stored shows when it is written."""
+        """Ids that are stored or were taken before; where others write too, more may be there when this is written."""
         self._owned: set[str] = set()
-        if found and self._shared:
-            self._load_owned(serials)
-            if serials - self._owned:
-                serialize(connection, "serial")
-                self._load_owned(serials)
-        elif found:
+        if found:
             arrive = {"ids": json_list(event.id for event in found), "serials": json_list(sorted(serials))}
-            for is_punch, value in connection.execute(_KNOWN, arrive):
+            times = [event.punch.local_time for event in found if event.punch is not None]
+            known = _KNOWN_WITHIN if self._shared else _KNOWN
+            for is_punch, value in connection.execute(known, {**arrive, "first": min(times), "last": max(times)}):
                 (self._known if is_punch else self._owned).add(value)
+        if self._shared and serials - self._owned:
+            serialize(connection, "serial")
+            self._load_owned(serials)
         self.added: list[Arrived] = []
         self.repeated: list[Arrived] = []
         """Punches whose ids were known before."""
@@ -145,13 +145,15 @@ def _with_distinct_ids(repeated: list[Arrived]) -> Iterator[list[Arrived]]:
 
 
 _OWNED = select(ownership.c.serial).where(ownership.c.since == "", in_list(ownership.c.serial, "serials"))
-_KNOWN = union_all(
-    select(literal_column("1"), punches.c.id).where(in_list(punches.c.id, "ids")),
-    select(literal_column("0"), ownership.c.serial).where(
-        ownership.c.since == "", in_list(ownership.c.serial, "serials")
-    ),
+_ARE_STORED = select(literal_column("1"), punches.c.id).where(in_list(punches.c.id, "ids"))
+_ARE_OWNED = select(literal_column("0"), ownership.c.serial).where(
+    ownership.c.since == "", in_list(ownership.c.serial, "serials")
 )
+_KNOWN = union_all(_ARE_STORED, _ARE_OWNED)
 """Which punches are stored, and which serial numbers have had a first punch."""
+_WITHIN = punches.c.local_time.between(bindparam("first"), bindparam("last"))
+"""Leads to the months of a batch's punches, where each month is a table."""
+_KNOWN_WITHIN = union_all(_ARE_STORED.where(_WITHIN), _ARE_OWNED)
 _WITH_GATEWAY = (
     select(events.c.key, gateways.c.id.label("gateway"), gateways.c.name, events.c.body)
     .select_from(events)
@@ -161,7 +163,7 @@ _WITH_GATEWAY = (
 _COUNTING = (
     _WITH_GATEWAY.add_columns(punches.c.id)
     .join(punches, punches.c.event == events.c.key)
-    .where(in_list(punches.c.id, "ids"), punches.c.local_time.between(bindparam("first"), bindparam("last")))
+    .where(in_list(punches.c.id, "ids"), _WITHIN)
 )
 _QUARANTINED = (
     _WITH_GATEWAY.where(

@@ -198,9 +198,10 @@ class Recompute:
     def _take(self, connection: Connection) -> list[Marked]:
         taken, days = [], 0
         horizon = self._now().date() + timedelta(days=1)
+        policies = marks.first_policy(connection) or horizon  # no day before that is judged
         for mark in marks.waiting(connection, min(MARKS, self._person_days), lock=True):
             taken.append(mark)
-            days += max(1, min((min(mark.last, horizon) - mark.first).days + 1, SPAN_DAYS))
+            days += max(1, min((min(mark.last, horizon) - max(mark.first, policies)).days + 1, SPAN_DAYS))
             if days >= self._person_days:
                 break
         return taken
