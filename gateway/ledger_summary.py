@@ -108,10 +108,13 @@ def tally(query: Query, terminal: int | None, since: date = date.min) -> list[Da
     ``terminal``: its number in the ledger. Those recorded under another name of the same serial number count too: the
     log holds them.
     """
+    # Two conditions: with OR between them the index would be read from the first day on.
+    events = (
+        f"SELECT day, count(*) AS recorded, count(sent_ms) AS sent, sum({CONFIRMED}) AS confirmed FROM event "
+        "WHERE terminal IN numbers AND day {} GROUP BY day"
+    )
     rows = query(
-        f"WITH {NUMBERS}, events AS (SELECT day, count(*) AS recorded, count(sent_ms) AS sent, "
-        f"sum({CONFIRMED}) AS confirmed FROM event "
-        "WHERE terminal IN numbers AND (day >= :since OR day = :undated) GROUP BY day), "
+        f"WITH {NUMBERS}, events AS ({events.format('>= :since')} UNION ALL {events.format('= :undated')}), "
         "held AS (SELECT day, count(*) AS withheld FROM withheld WHERE terminal IN numbers GROUP BY day), "
         "days AS (SELECT day FROM events UNION SELECT day FROM held "
         "UNION SELECT day FROM log_day WHERE terminal = :terminal) "
