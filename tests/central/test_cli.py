@@ -172,7 +172,7 @@ def test_tls_with_a_certificate_of_its_own(tmp_path: Path, db: Path) -> None:
 
 
 def test_gateways_below_another_root_are_ignored(tmp_path: Path, db: Path) -> None:
-    """Gateways below another root are not received; the root may have several levels."""
+    """Messages of gateways below another root are not received; the root may have several levels."""
     with (
         Broker(tmp_path) as broker,
         running("--broker", broker.url, "--db", db, "--root", "prov/hadir") as process,

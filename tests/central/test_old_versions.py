@@ -152,7 +152,7 @@ def test_punches_that_two_gateways_had_claimed_are_compared(path: Path) -> None:
 
 
 def test_an_empty_old_file(path: Path) -> None:
-    """No gateway had been received."""
+    """No gateway had sent anything."""
     write(path, 2, [])
 
     store = Store(path)

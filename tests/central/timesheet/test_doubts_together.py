@@ -263,7 +263,7 @@ def test_a_first_punch_from_another_gateway_moves_a_terminal_with_all_its_days(c
 
 @pytest.mark.both_stores
 def test_a_punch_without_a_date_is_known_as_it_was_before_its_watermark(centre: Centre) -> None:
-    """The state that states up to when the log was complete before it arrives later."""
+    """The state that shows up to when the log was complete arrives later."""
     centre.receive(*centre.punches("1002", f"{DAY} 05:50:00"))
     centre.punches("1001", "2000-01-01 00:00:14", suspect=["reset"])
     event = centre.source.events.pop() | {"recordedtime": utc_text("19:00")}

@@ -465,7 +465,7 @@ def test_a_question_is_refused(order: str, command: int, data: bytes, code: int)
 
 
 def test_a_serial_number_is_empty() -> None:
-    """The option is there and has no effect."""
+    """The option is there and empty."""
     terminal = a_terminal()
     conversation = begun(terminal)
     terminal.faults.switch_on("no-serial=empty")
