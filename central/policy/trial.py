@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from central.policy.load import Policy
 from central.policy.office import OfficePolicies
+from central.store.bulk import let_compute
 from central.store.engine import chunks
 from central.store.registers import Registers
 from central.timesheet.affected import REACH
@@ -85,7 +86,11 @@ def try_policies(
     """
     found: dict[tuple[str, str], list[Side]] = {}
     parts = _parts(connection, policies, names, people, dates, int(now.timestamp()), with_days=with_days)
-    judged = ((part, judge_part(connection, policies, part)) for part in parts) if spread is None else spread(parts)
+    if spread is None:
+        judged: Iterable[tuple[Part, Judged]] = ((part, judge_part(connection, policies, part)) for part in parts)
+    else:
+        let_compute(connection, "0")  # it only waits, for a nation's year longer than a transaction may that reads
+        judged = spread(parts)
     for part, sides in judged:
         for person, side in sides.items():
             found.setdefault((person, part.policy), []).append(side)

@@ -52,13 +52,13 @@ def serialize_terminals(connection: Connection, punched: Iterable[str], changed:
         connection.exec_driver_sql(statement, ([key for key, _ in ordered], [alone for _, alone in ordered]))
 
 
-def let_compute(connection: Connection) -> None:
-    """Let a transaction that writes compute for an hour between two statements, as one that reads may.
+def let_compute(connection: Connection, limit: str = "1h") -> None:
+    """Let a transaction stand without a statement for longer than usual while its process computes; "0": for ever.
 
-    Else a server ends it after less than a minute, as that of a process that stands still.
+    Else a server ends it, as that of a process that stands still: after less than a minute where it writes.
     """
     if is_postgresql(connection):
-        connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = '1h'")
+        connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{limit}'")
 
 
 def _terminal_key(serial: str) -> int:

@@ -14,7 +14,9 @@ from sqlalchemy import Connection, select
 from structlog.testing import capture_logs
 
 from central.cli import Code
-from central.store import Store, StoreError, StoreLocked, batch, marks, recorded
+from central.policy.office import OfficePolicies
+from central.policy.trial import try_policies
+from central.store import Store, StoreError, StoreLocked, batch, marks
 from central.store.engine import Database, StoreStalled, writer_lock
 from central.store.portable import LOCKS
 from central.store.postgresql import INBOX, WRITING
@@ -23,7 +25,7 @@ from central.timesheet import recompute
 from tests.broker import WAIT_S, Broker, Subscriber, eventually
 from tests.central.receiving import Sender
 from tests.central.sealing import Source
-from tests.central.store.office import Centre, slots
+from tests.central.store.office import POLICIES, Centre, slots
 from tests.central.stores import STORES, address
 from tests.command import start
 from tests.postgres import PASSWORD, Server
@@ -158,22 +160,29 @@ def test_a_batch_of_events_and_one_of_judging_are_done_again_after_standing_stil
         centre.close()
 
 
-def test_a_rebuild_may_compute_for_long(postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It looks at each PIN and date ever read, with the write lock: years of a large office take minutes."""
+def test_a_rebuild_and_a_trial_on_a_cluster_may_take_long(
+    postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one looks at each PIN ever read, with the write lock; the other waits until a cluster has judged a nation."""
     limits = []
 
-    def looked_at(connection: Connection) -> set[recorded.Unattributed]:
+    def limit(connection: Connection) -> list[Any]:
         limits.append(connection.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar_one())
-        return set()
+        return []
 
-    monkeypatch.setattr(recompute, "_unattributed", looked_at)
+    monkeypatch.setattr(recompute, "_unattributed", limit)
     with STORES.on(postgres):
         centre = Centre(tmp_path, NOW)
         centre.recompute.rebuild()
         with centre.database.writing() as connection:
-            limits.append(connection.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar_one())
+            limit(connection)
+        with centre.database.reading() as connection:
+            dates, policies = (NOW.date(), NOW.date()), OfficePolicies(POLICIES)
+            list(try_policies(connection, policies, [], {}, dates, NOW, spread=lambda _parts: limit(connection)))
+        with centre.database.reading() as connection:
+            limit(connection)
         centre.close()
-    assert limits == ["1h", "50s"]
+    assert limits == ["1h", "50s", "0", "1h"]
 
 
 def test_several_processes_that_start_at_once_make_the_tables_once(database_url: str) -> None:
