@@ -77,7 +77,9 @@ MESSAGES: Mapping[str, Text] = {
     "best": _("best"),
     "state": _("one with the right key"),
     # punches
-    "punch": _("{time} at {terminal}{place}: {use}"),
+    "punch": _("{time}{where}{place}: {use}"),
+    "by_correction": _(" by an approved correction"),
+    "by_source": _(" by {source}, evidence of another system"),
     "place": _(", stream {stream} sequence {sequence}, id {id}"),
     "use_pick": _("counts for {slot}"),
     "use_claimed": _("in the window of {slot}"),

@@ -214,13 +214,22 @@ def _punches(
             "punch",
             language,
             time=print_local(punch["local"]),
-            terminal=punch["terminal"],
+            where=_where(punch["terminal"], language),
             place="" if punch["stream"] is None else message("place", language, **_placed(punch)),
             use=", ".join(listed),
         )
         yield from (f"  {line}" for line in _evidence(punch, zone, language))
     if not uses and content["slots"]:
         yield message("no_punches", language)
+
+
+def _where(terminal: str, language: Language) -> str:
+    """Return at which terminal a punch was recorded, or what states it where none recorded it."""
+    if terminal == "@correction":
+        return message("by_correction", language)
+    if terminal.startswith("@"):
+        return message("by_source", language, source=terminal[1:])
+    return message("at_terminal", language, terminal=terminal)
 
 
 def _placed(punch: Mapping[str, Any]) -> dict[str, Any]:
@@ -357,9 +366,11 @@ def _field(name: str, language: Language) -> str:
     return f"{meaning_of(slot, language)}{' ' if dot else ''}{FIELDS[part].into(language) if part in FIELDS else part}"
 
 
-def _punch_words(punch: Reason, _language: Language) -> str:
+def _punch_words(punch: Reason, language: Language) -> str:
     place = "" if punch["stream"] is None else f" [{punch['stream']} {punch['sequence']}]"
-    return f"{print_time(punch['local'])} {punch['terminal']}{place}"
+    terminal = punch["terminal"]
+    where = _where(terminal, language) if terminal.startswith("@") else f" {terminal}"
+    return f"{print_time(punch['local'])}{where}{place}"
 
 
 def _doubt_words(doubt: Reason, language: Language) -> str:

@@ -1,6 +1,5 @@
 """Reads what sheets are built from: a closed period, and the parts of one that stands as it is now."""
 
-import json
 from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection
 
 from central.closing.adjust import NUMBERS
+from central.json_text import load_json
 from central.moments import print_moment
 from central.policy.office import OfficePolicies
 from central.registers.lookup import zone_of
@@ -152,19 +152,26 @@ def _closed_lines(
     """Return the lines of closed totals, with the revisions that they were counted from and names of then."""
     people = names_of(then, [one.person for one in totals])
     carried = carried_of(adjustments)
-    wanted = [
+    lines = []
+    for part in chunks(totals):
+        found = _counted_days(connection, part)
+        for total in part:
+            own_name, nip = people.get(total.person, (total.person, None))
+            percent, rupiah = carried.pop(total.person, (Decimal(0), 0))
+            days = found.get(total.person, {})
+            lines.append(Line(total.person, own_name, nip, days, load_json(total.content), percent, rupiah))
+    return lines + _only_carried(then, carried)
+
+
+def _counted_days(connection: Connection, totals: Iterable[ClosedTotal]) -> dict[str, dict[date, Standing]]:
+    """Return the dates that totals were counted from, by person."""
+    wanted = (
         (one.person, date.fromisoformat(on), revision) for one in totals for on, revision in _counted(one.revisions)
-    ]
+    )
     found: dict[str, dict[date, Standing]] = {}
     for one in outcomes.exactly(connection, wanted):
         found.setdefault(one.person, {})[one.date] = one.standing
-    lines = []
-    for total in totals:
-        own_name, nip = people.get(total.person, (total.person, None))
-        percent, rupiah = carried.pop(total.person, (Decimal(0), 0))
-        days = found.get(total.person, {})
-        lines.append(Line(total.person, own_name, nip, days, json.loads(total.content), percent, rupiah))
-    return lines + _only_carried(then, carried)
+    return found
 
 
 def _only_carried(registers: Registers, carried: Mapping[str, tuple[Decimal, int]]) -> list[Line]:
@@ -190,7 +197,7 @@ def carried_of(adjustments: Iterable[StoredAdjustment]) -> dict[str, tuple[Decim
     """Return what adjustments cut in addition, percent and rupiah, by person."""
     found: dict[str, tuple[Decimal, int]] = {}
     for one in adjustments:
-        content = json.loads(one.content)
+        content = load_json(one.content)
         percent, rupiah = found.get(one.person, (Decimal(0), 0))
         found[one.person] = percent + Decimal(content["cut"]), rupiah + content["cut_rp"]
     return found
@@ -233,7 +240,7 @@ def _year(facts: Facts, person: str, name: tuple[str, str | None], days: Sequenc
 
 
 def _counted(revisions: str) -> Iterable[tuple[str, int]]:
-    found: dict[str, int] = json.loads(revisions)
+    found: dict[str, int] = load_json(revisions)
     return found.items()
 
 

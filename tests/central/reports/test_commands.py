@@ -164,6 +164,18 @@ def test_leave_that_the_policy_does_not_name_is_shown(centre: Centre) -> None:
     assert "izin technical (alasan teknis) (Contoh 1/2026) menyebut sesi noon, yang tidak ada pada hari ini" in slot
 
 
+def test_what_no_terminal_recorded_is_named_by_what_states_it(centre: Centre) -> None:
+    """A correction and evidence of another system read as such, also among what a revision brought."""
+    centre.enter("corrections", "person,date,time,by,paper\na,2026-09-01,07:20,Kepala,Contoh 6/2026\n")
+    centre.enter("presence", "person,date,time,source\na,2026-09-01,16:10,app\n")
+    centre.at("2026-09-03 07:00")
+    assert "07:20:00 by an approved correction:" in explained(centre, "a", "2026-09-01")
+    found = explained(centre, "a", "2026-09-01", "--lang", "id")
+    assert "07:20:00 menurut koreksi yang disetujui:" in found
+    assert "16:10:00 menurut app, bukti dari sistem lain:" in found
+    assert "@" not in found
+
+
 def test_a_day_as_known_before_a_policys_text_changed_shows_the_text_of_then(centre: Centre, tmp_path: Path) -> None:
     """The file of a policy has no history here: the verdict that was stored then is shown, and the reader knows it."""
     folder = tmp_path / "policies"
