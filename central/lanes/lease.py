@@ -105,6 +105,12 @@ class Lease:
         held = {number: counts[number] for number in workers.values()}
         return View(plan, held | {self.worker: counts[self.worker]}, [one for one in wanted if one not in taken])
 
+    def commit_waits_s(self) -> float:
+        """Return for how many seconds a commit of this worker has waited for a synchronous standby; 0.0: none waits."""
+        with self._explained():
+            waited = self._connection.execute(_HELD_COMMIT, {"name": f"{NAME}{self.worker}"}).scalar_one()
+        return float(waited or 0.0)
+
     def take(self, lane: int, now: datetime) -> Fence | None:
         """Take a lane; None where another worker has it, or still has something to end."""
         with self._explained():
@@ -158,6 +164,10 @@ _HELD = text(
     "SELECT classid::bigint, objid::bigint, pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 2 "
     "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
     "AND classid::bigint IN (:lanes, :workers)"
+)
+_HELD_COMMIT = text(
+    "SELECT max(extract(epoch FROM clock_timestamp() - query_start)) FROM pg_stat_activity "
+    "WHERE application_name = :name AND wait_event = 'SyncRep'"
 )
 _END_CONNECTIONS = text(
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = :name "

@@ -27,6 +27,8 @@ from central.store.standby import Standby
 
 LOOK_S = 0.5
 """How often the locks are looked at."""
+COMMIT_S = 5.0
+"""A commit that waits longer for a synchronous standby is reported, and looked for as often."""
 REST_S = 2.0
 """A lane whose inbox has failed is not taken again by this worker for so long."""
 MIGRATION_S = 60.0
@@ -80,6 +82,8 @@ class Worker:
     _lanes: dict[int, _Held] = field(default_factory=dict)
     _stopped: threading.Event = field(default_factory=threading.Event)
     _free_since_s: dict[int, float] = field(default_factory=dict)
+    _watch_at_s: float = 0.0
+    _commits_held: bool = False
 
     def stop(self) -> None:
         """Make :meth:`run` return soon; safe in a signal handler."""
@@ -148,6 +152,7 @@ class Worker:
         """Take and give lanes until the worker is stopped and every inbox has ended; raises StoreError."""
         while True:
             view = lease.look()
+            self._watch_commits(lease)
             self._reap(lease)
             if self._stopped.is_set():
                 for lane in self._lanes.values():
@@ -157,6 +162,25 @@ class Worker:
                 time.sleep(LOOK_S / 10)
             elif not self._step(lease, database, view):
                 self._stopped.wait(LOOK_S)
+
+    def _watch_commits(self, lease: Lease) -> None:
+        """Report once that commits wait for a standby: their inboxes, which wait with them, cannot."""
+        now_s = time.monotonic()
+        if now_s < self._watch_at_s:
+            return
+        self._watch_at_s = now_s + COMMIT_S
+        waited_s = lease.commit_waits_s()
+        if waited_s >= COMMIT_S and not self._commits_held:
+            log.warning(
+                "commits_held",
+                waited_s=round(waited_s),
+                reason="the server waits for a synchronous standby that does not answer; nothing is acknowledged "
+                "meanwhile, and nothing is lost: docs/runbooks.md, A lost standby",
+            )
+            self._commits_held = True
+        elif not waited_s and self._commits_held:
+            log.info("commits_go_on")
+            self._commits_held = False
 
     def _step(self, lease: Lease, database: Database, view: View) -> bool:
         """Take a lane or give one; return whether one was taken."""

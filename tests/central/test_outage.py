@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -17,7 +18,8 @@ from central.registers.read import scan_register
 from central.store import marks
 from central.store.engine import Database, StoreError
 from central.timesheet.affected import Mark
-from tests.broker import WAIT_S, eventually, free_port
+from tests.broker import WAIT_S, Broker, Subscriber, eventually, free_port
+from tests.central.sealing import Source
 from tests.central.store.office import OFFICE, POLICIES
 from tests.central.web.site import write_accounts
 from tests.command import start
@@ -87,20 +89,22 @@ def answer(port: int) -> tuple[int, str]:
 
 
 def test_judge_workers_and_pages_survive_their_database(tmp_path: Path) -> None:
-    """A server that stops and starts, then a standby behind the same URL; a newer version ends judge and worker."""
+    """A server that stops and starts, a standby that hangs, then takes over; a newer version ends judge and worker."""
     write_accounts(tmp_path / "accounts.yaml")
     password = tmp_path / "password"
     password.write_text(PASSWORD)
     password.chmod(0o600)
     with ExitStack() as stack:
-        primary = stack.enter_context(Server())
+        primary = stack.enter_context(Server("synchronous_commit = on"))
         name = primary.fresh()
         enter_office(primary.url(name), tmp_path)
         standby = stack.enter_context(Standby(primary))
         hosts = f"127.0.0.1:{primary.port},127.0.0.1:{standby.port}"
         url = f"postgresql://{ROLE}@{hosts}/{name}?password_file={password}&target_session_attrs=read-write"
         judge = stack.enter_context(running(tmp_path, "judge", "--db", url, "--policies", POLICIES))
-        lanes = "--broker", f"mqtt://127.0.0.1:{free_port()}", "--lanes", 1
+        broker = stack.enter_context(Broker(tmp_path))
+        publisher = stack.enter_context(Subscriber(broker.port))
+        lanes = "--broker", broker.url, "--lanes", 1
         worker = stack.enter_context(running(tmp_path, "inbox", "--db", url, *lanes))
         accounts = "--accounts", tmp_path / "accounts.yaml", "--listen", "127.0.0.1:0"
         serve = stack.enter_context(running(tmp_path, "serve", "--db", url, *accounts))
@@ -119,6 +123,16 @@ def test_judge_workers_and_pages_survive_their_database(tmp_path: Path) -> None:
         judged(primary, name)
         worker.wait_for("database_found", 1)
         assert answer(port)[0] == 303
+
+        with primary.superuser() as connection:
+            connection.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+            connection.execute("SELECT pg_reload_conf()")
+        standby.freeze()
+        source = Source(str(uuid4()), "dinas-x/gw-01")
+        publisher.publish(f"hadir/v1/{source.gateway}/info", source.info(), retain=True)
+        worker.wait_for("commits_held", 1)
+        standby.thaw()
+        worker.wait_for("commits_go_on", 1)
 
         standby.caught_up()
         primary.kill()
