@@ -105,12 +105,6 @@ class Lease:
         held = {number: counts[number] for number in workers.values()}
         return View(plan, held | {self.worker: counts[self.worker]}, [one for one in wanted if one not in taken])
 
-    def commit_waits_s(self) -> float:
-        """Return for how many seconds a commit of this worker has waited for a synchronous standby; 0.0: none waits."""
-        with self._explained():
-            waited = self._connection.execute(_HELD_COMMIT, {"name": f"{NAME}{self.worker}"}).scalar_one()
-        return float(waited or 0.0)
-
     def take(self, lane: int, now: datetime) -> Fence | None:
         """Take a lane; None where another worker has it, or still has something to end."""
         with self._explained():
@@ -150,6 +144,11 @@ class Lease:
             yield
         except SQLAlchemyError as exc:
             raise self._place.explained(exc) or StoreError(f"{self._place}: the connection is lost") from exc
+
+
+def commit_waits_s(connection: Connection, worker: int) -> float:
+    """Return for how many seconds a commit of a worker has waited for a synchronous standby; 0.0: none waits."""
+    return float(connection.execute(_HELD_COMMIT, {"name": f"{NAME}{worker}"}).scalar_one() or 0.0)
 
 
 def holders(connection: Connection) -> dict[int, int]:

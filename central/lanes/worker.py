@@ -16,7 +16,7 @@ import structlog
 
 from central.inbox import Broker, Inbox
 from central.lanes.assignment import DOOR, client_id_of, lane_of
-from central.lanes.lease import Lease, View, address_of, new_worker
+from central.lanes.lease import Lease, View, address_of, commit_waits_s, new_worker
 from central.lanes.share_out import Step, next_step
 from central.lanes.sites import Door, LaneShare
 from central.lanes.states import Event, State, following, unlocks
@@ -82,8 +82,6 @@ class Worker:
     _lanes: dict[int, _Held] = field(default_factory=dict)
     _stopped: threading.Event = field(default_factory=threading.Event)
     _free_since_s: dict[int, float] = field(default_factory=dict)
-    _watch_at_s: float = 0.0
-    _commits_held: bool = False
 
     def stop(self) -> None:
         """Make :meth:`run` return soon; safe in a signal handler."""
@@ -96,6 +94,7 @@ class Worker:
         """
         with self._opened() as database:
             self._agree(database)
+            threading.Thread(target=self._watch_commits, args=(database,), name="commits", daemon=True).start()
             lease: Lease | None
             lease, outage = Lease(database, self.number), Outage()
             outage.over()
@@ -152,7 +151,6 @@ class Worker:
         """Take and give lanes until the worker is stopped and every inbox has ended; raises StoreError."""
         while True:
             view = lease.look()
-            self._watch_commits(lease)
             self._reap(lease)
             if self._stopped.is_set():
                 for lane in self._lanes.values():
@@ -163,24 +161,25 @@ class Worker:
             elif not self._step(lease, database, view):
                 self._stopped.wait(LOOK_S)
 
-    def _watch_commits(self, lease: Lease) -> None:
-        """Report once that commits wait for a standby: their inboxes, which wait with them, cannot."""
-        now_s = time.monotonic()
-        if now_s < self._watch_at_s:
-            return
-        self._watch_at_s = now_s + COMMIT_S
-        waited_s = lease.commit_waits_s()
-        if waited_s >= COMMIT_S and not self._commits_held:
-            log.warning(
-                "commits_held",
-                waited_s=round(waited_s),
-                reason="the server waits for a synchronous standby that does not answer; nothing is acknowledged "
-                "meanwhile, and nothing is lost: docs/runbooks.md, A lost standby",
-            )
-            self._commits_held = True
-        elif not waited_s and self._commits_held:
-            log.info("commits_go_on")
-            self._commits_held = False
+    def _watch_commits(self, database: Database) -> None:
+        """Report, in a thread of its own, that commits wait for a standby: those that wait cannot."""
+        held = False
+        while not self._stopped.wait(COMMIT_S):
+            try:
+                with database.reading() as connection:
+                    waited_s = commit_waits_s(connection, self.number)
+            except StoreError:
+                continue  # which the others report
+            if waited_s >= COMMIT_S and not held:
+                log.warning(
+                    "commits_held",
+                    waited_s=round(waited_s),
+                    reason="the server waits for a synchronous standby that does not answer; nothing is acknowledged "
+                    "meanwhile, and nothing is lost: docs/runbooks.md, A lost standby",
+                )
+            elif not waited_s and held:
+                log.info("commits_go_on")
+            held = waited_s >= COMMIT_S or (held and waited_s > 0)
 
     def _step(self, lease: Lease, database: Database, view: View) -> bool:
         """Take a lane or give one; return whether one was taken."""
