@@ -170,19 +170,18 @@ class Receipts:
 
 
 def check_forward(stated: Iterable[Stated]) -> None:
-    """Assert that no receipt has confirmed less than one before it.
+    """Assert that no receipt names as missing what one before it has confirmed: that alone takes a confirmation back.
 
-    ``upto`` alone may go back: where an announced end that is missing arrives in part, what is before it is a new
-    gap, which a receipt names only when it is older.
+    ``upto`` may be lower: a gap is named only when it is older, and its age begins anew where another worker takes a
+    lane, or where an announced end arrives in part.
     """
     confirmed: dict[tuple[str, str], set[int]] = {}
-    for topic, stream, upto, missing in stated:
-        covered = set(range(1, upto + 1))
-        for first, last in missing:
-            covered -= set(range(first, last + 1))
-        lost = confirmed.get((topic, stream), set()) - covered
-        assert not lost, f"a receipt on {topic} went back: it no longer confirms {len(lost)}, the first is {min(lost)}"
-        confirmed[topic, stream] = covered
+    for topic, stream, upto, ranges in stated:
+        missing = {sequence for first, last in ranges for sequence in range(first, last + 1)}
+        before = confirmed.setdefault((topic, stream), set())
+        lost = before & missing
+        assert not lost, f"a receipt on {topic} went back: it misses {len(lost)} that were confirmed, first {min(lost)}"
+        before |= set(range(1, upto + 1)) - missing
 
 
 AnyServer = TypeVar("AnyServer", bound=Server)
