@@ -94,7 +94,7 @@ def _digests(
             continue
         if (unit, on) not in judged:
             judged[unit, on] = judged_on(connection, unit, on, policies)
-        if all(_has_no_duty(one) for one in judged[unit, on]):
+        if _is_of_no_duty(judged[unit, on]):
             continue
         waiting, _ = closings.marks_touching(connection, on, on, [one.person for one in judged[unit, on]])
         unjudged = any(one.content is None and one.why is None for one in judged[unit, on])
@@ -103,6 +103,16 @@ def _digests(
         link = f"{settings.pages}/today/{quote(unit, safe='/')}?{urlencode({'date': on.isoformat()})}"
         name = rows[-1].record.name
         yield digest(account, unit, name, on, judged[unit, on], link, settings.least_people, waiting=waiting)
+
+
+def _is_of_no_duty(days: Collection[Judged]) -> bool:
+    """Return whether nobody was to be there on a date.
+
+    A lacking assignment makes a digest only of a date without any verdict: others may have shown that it was a day off.
+    """
+    others = [one for one in days if not _has_no_duty(one)]
+    lacking = all(one.content is None and one.why is not None for one in others)
+    return not others or (lacking and any(one.content is not None for one in days))
 
 
 def _has_no_duty(one: Judged) -> bool:

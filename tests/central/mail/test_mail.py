@@ -376,6 +376,26 @@ def test_a_date_without_any_verdict_is_announced_and_one_without_duty_is_not(tmp
     centre.close()
 
 
+def test_people_without_an_assignment_make_no_digest_of_a_sunday_of_the_others(tmp_path: Path) -> None:
+    """An office that takes its units in one by one: the superior of all gets a digest of working days only."""
+    centre = Centre(tmp_path, datetime(2026, 8, 29, 20, tzinfo=UTC))
+    centre.enter_office()
+    rows = "kota,Kota,,Asia/Jakarta,2026-01-01,", "bidang,Bidang,kota,,2026-01-01,", "dinas,Dinas,kota,,2026-01-01,"
+    centre.enter("units", "\n".join(("key,name,parent,zone,from,until", *rows, "")))
+    centre.enter("people", "key,name,employment,unit,from,until\nc,Contoh Tiga,pns,bidang,2026-08-24,\n")
+    settings = Settings(pages="https://presensi.example.go.id", least_people=2)
+    chief = replace(account(), units=("kota",))
+    made = []
+    for moment in ("2026-08-31 12:00", "2026-09-01 12:00"):
+        centre.at(moment)
+        with centre.database.reading() as connection:
+            found = mails_due(connection, [chief], OfficePolicies(POLICIES), settings, centre.now)
+            made.append([one.text for one in found if one.kind == "digest"])
+    centre.close()
+    assert made[0] == []
+    assert "     1  not judged" in made[1][0]
+
+
 def test_a_digest_of_the_late_evening_waits_for_no_change_beyond_its_day(tmp_path: Path) -> None:
     """After midnight yesterday is another date: the digest would never be sent."""
     centre = Centre(tmp_path, datetime(2026, 8, 30, 20, tzinfo=UTC))
