@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from datetime import date
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
@@ -84,6 +85,12 @@ def changed(old: str, new: str) -> str:
     """Return the good file with one change."""
     assert GOOD.count(old) == 1
     return GOOD.replace(old, new)
+
+
+@cache
+def whole_schema() -> dict[str, Any]:
+    """Return the schema, made once: it reads the descriptions of all values from the code."""
+    return json_schema()
 
 
 # ---------------------------------------------------------------- what a good file becomes
@@ -915,7 +922,7 @@ def test_example_of_a_serial_line(config: Path) -> None:
     assert in_effect != SERIAL_EXAMPLE.read_text(encoding="utf-8")
     assert dict(load(write(config, in_effect))) == dict(settings)
     assert set(yaml(in_effect)["terminals"][0]) == {"driver", *DRIVERS["anviz"].options.model_fields}
-    jsonschema.Draft202012Validator(json_schema()).validate(yaml(SERIAL_EXAMPLE.read_text(encoding="utf-8")))
+    jsonschema.Draft202012Validator(whole_schema()).validate(yaml(SERIAL_EXAMPLE.read_text(encoding="utf-8")))
 
 
 @pytest.mark.parametrize("example", ["gateway", "anviz"])
@@ -930,7 +937,7 @@ def test_example_has_an_explanation_before_every_option(example: str) -> None:
 
 def test_example_fits_the_schema() -> None:
     """As it is, and with every default in effect: editors underline nothing."""
-    schema = json_schema()
+    schema = whole_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
     validator = jsonschema.Draft202012Validator(schema)
     validator.validate(yaml(EXAMPLE.read_text(encoding="utf-8")))
@@ -955,12 +962,12 @@ def test_schema_refuses_what_load_refuses(config: Path, text: str) -> None:
     """The mistakes that an editor can see without this machine."""
     mistakes(config, text)
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.Draft202012Validator(json_schema()).validate(yaml(text))
+        jsonschema.Draft202012Validator(whole_schema()).validate(yaml(text))
 
 
 def test_schema_describes_every_option_of_the_gateway() -> None:
     """What an editor shows beside a key comes from the code."""
-    schema = json_schema()
+    schema = whole_schema()
     own = {model.__name__ for model in models(Settings)}
     for name, part in {"": schema, **schema["$defs"]}.items():
         assert part["description"], name
