@@ -131,7 +131,7 @@ def _day(folder: Path, server: Server, url: str, people: int, alone: float) -> I
             peaks = {
                 "inbox": memory_kib(inbox.pid)[1],
                 "broker": memory_kib(_child(os.getpid(), "mosquitto"))[1],
-                "largest process of the server": max(memory_kib(pid)[1] for pid in _children(server_pid(server))),
+                "largest process of the server": max(map(_peak_kib, _children(server_pid(server)))),
             }
     expected = {one.name: len(one.arrivals) + len(one.departures) for one in gateways}
     if held(url) != expected:
@@ -340,6 +340,14 @@ def _requests(port: int, reader: Reader, path: str) -> tuple[float, float, int]:
         page = get(port, reader, path=path)
         times.append(time.perf_counter() - begun)
     return times[0], times[1], len(page)
+
+
+def _peak_kib(pid: int) -> int:
+    """Return the peak memory of a process, 0 where it has ended: a server's processes come and go."""
+    try:
+        return memory_kib(pid)[1]
+    except (OSError, KeyError):
+        return 0
 
 
 def _child(parent: int, part: str) -> int:
