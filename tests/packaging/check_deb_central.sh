@@ -154,9 +154,9 @@ cat /srv/doctor.log
 holds "the doctor reaches the broker and the pages" '! grep -E "^[✗X] (broker|pages|halaman)" /srv/doctor.log && grep -E "^[✓+] broker" /srv/doctor.log'
 systemctl start hadir-central-check || true
 holds "the nightly check has verified events and access log" '[ "$(journalctl -u hadir-central-check -o cat | grep -c "^OK: ")" -ge 2 ]'
-systemctl stop hadir-central hadir-central-serve
+systemctl stop hadir-central hadir-central-serve 'hadir-central-judge@*'
 hadir-central restore /var/lib/hadir-central/backups > /dev/null
-systemctl start hadir-central hadir-central-serve
+systemctl start hadir-central hadir-central-serve hadir-central-judge@1
 holds "what root restored is the services'" '[ -z "$(find /var/lib/hadir-central ! -user hadir-central)" ] && fetch healthz'
 kill -9 "$(pid hadir-central)"
 holds "a killed receiver is started again" 'systemctl is-active hadir-central && [ "$(journalctl -u hadir-central | grep -c broker_found)" -ge 3 ]'
