@@ -250,6 +250,19 @@ def closed_of(connection: Connection, people: Iterable[str]) -> dict[tuple[str, 
     return found
 
 
+def holding(connection: Connection, people: Iterable[str], first: date, last: date) -> list[tuple[Closing, int]]:
+    """Return the closings that hold a date between two of some people, oldest first, and of how many of them."""
+    inside = CLOSED.c.first <= last.isoformat(), CLOSED.c.last >= first.isoformat()
+    query = select(CLOSED.c.closing, func.count(CLOSED.c.person.distinct())).where(
+        *inside, listed(CLOSED.c.person, people)
+    )
+    numbers: dict[int, int] = {row[0]: row[1] for row in connection.execute(query.group_by(CLOSED.c.closing))}
+    rows = connection.execute(
+        select(CLOSING).where(listed(CLOSING.c.id, numbers)).order_by(CLOSING.c.entered, CLOSING.c.id)
+    )
+    return [(closing, numbers[closing.id]) for closing in map(_closing, rows)]
+
+
 def people_closed(connection: Connection, units: Iterable[str]) -> list[str]:
     """Return the people of whom a period was ever closed in one of the units."""
     query = select(CLOSED.c.person).where(listed(CLOSED.c.unit, units)).distinct()

@@ -6,7 +6,7 @@ The server sorts text as its database was made; columns of ours compare bytes (c
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +40,7 @@ SECRET = "password_file"  # noqa: S105 - the name of a parameter
 
 
 _DEAD_LINE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000}
-"""Of a connection that holds a lock: a line that was cut without a word is noticed within half a minute."""
+"""Of every connection: a line that was cut without a word is noticed within half a minute."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Lock:
 
     def __init__(self, address: Address, number: int, *, shared: bool = False, patience_s: float = 0.0) -> None:
         self._address = address
-        self._connection = connect(address, parameters=_DEAD_LINE)
+        self._connection = connect(address)
         take = "pg_try_advisory_lock_shared" if shared else "pg_try_advisory_lock"
         until = time.monotonic() + patience_s
         try:
@@ -291,11 +291,9 @@ class _ColumnsByBytes(PGDDLCompiler):
         return f'{written} COLLATE "C"' if isinstance(column.type, String) else written
 
 
-def connect(
-    address: Address, *, autocommit: bool = True, parameters: Mapping[str, int] | None = None
-) -> psycopg.Connection[Any]:
-    """Connect to a database; raises StoreError. ``parameters`` of the connection give way to those of the URL."""
-    options: dict[str, Any] = {"connect_timeout": CONNECT_S, "application_name": "hadir-central", **(parameters or {})}
+def connect(address: Address, *, autocommit: bool = True) -> psycopg.Connection[Any]:
+    """Connect to a database; raises StoreError. What the URL gives goes before the parameters of all connections."""
+    options: dict[str, Any] = {"connect_timeout": CONNECT_S, "application_name": "hadir-central", **_DEAD_LINE}
     if address.secret is not None:
         try:
             options["password"] = read_secret(address.secret)

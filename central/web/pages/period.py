@@ -1,12 +1,12 @@
 """A unit's period: totals of each person by name, how each date went, and what is still open."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any, NamedTuple
 
 from central.registers.kinds import Person
 from central.results.periods import PersonPeriod, periods_of
-from central.store import outcomes, results
+from central.store import closings, outcomes, results
 from central.store.engine import chunks
 from central.store.registers import last_row
 from central.texts import Text, _, in_context
@@ -69,6 +69,10 @@ TEXTS: Mapping[str, Text] = {
     "period_not_judged": _("{dates} not judged"),
     "period_is_full": _("full attendance"),
     "period_is_full_so_far": _("full attendance so far"),
+    "period_closed": _(
+        "The period {first} to {last} was closed on {moment} for {closed} of {people} people: it does not move. What "
+        "becomes known later is an adjustment of the next period."
+    ),
     "period_note": _(
         "Days are counted, and people stand by name. A cut stands only where the whole period lies in this unit."
     ),
@@ -98,6 +102,7 @@ def page_of_period(look: Look) -> Shown:
         raise Missing
     look.report(unit=key, first=first, last=last, people=len(employed))
     crumbs = crumbs_of(look, unit, on)
+    closed = tuple(_closed(look, key, employed, first, last))
 
     def values() -> Mapping[str, Any]:
         view = _period(look, employed, first, last)
@@ -120,6 +125,7 @@ def page_of_period(look: Look) -> Shown:
             "show": shown,
             "entries": view.showing(shown),
             "figure_texts": FIGURE_TEXTS,
+            "closed": closed,
             "cut": lambda entry: _cut(entry, look),
             "described": look.t("period_days_described", days=len(view.days), **numbers),
             "drawings": {
@@ -133,9 +139,23 @@ def page_of_period(look: Look) -> Shown:
     return look.show(
         "period.html",
         values,
-        key=(key, first, shown, on, look.today(key), tuple(one.key for one in crumbs), reader),
+        key=(key, first, shown, on, look.today(key), tuple(one.key for one in crumbs), reader, closed),
         title=look.t("period_title", unit=unit.name, month=look.t.month(first)),
     )
+
+
+def _closed(look: Look, key: str, employed: Sequence[Employment], first: date, last: date) -> Iterator[str]:
+    """Yield a sentence about each closing that holds dates of the month."""
+    people = [one.person.key for one in employed]
+    for one, held in closings.holding(look.connection, people, first, last):
+        yield look.t(
+            "period_closed",
+            first=look.t.day(one.first),
+            last=look.t.day(one.last),
+            moment=look.t.moment(one.entered, look.zone(key)),
+            closed=look.t.number(held),
+            people=look.t.number(len(people)),
+        )
 
 
 def _date_of_unit(look: Look, key: str, first: date, last: date) -> date:

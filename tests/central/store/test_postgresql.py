@@ -108,6 +108,15 @@ def stand_still(connection: Connection, url: str) -> None:
         other.execute(f"SELECT pg_advisory_xact_lock({LOCKS}, {WRITING})".encode())
 
 
+def test_a_line_that_was_cut_is_noticed_by_every_connection(database_url: str) -> None:
+    """Each has the parameters that end it within half a minute; what the URL gives goes before them."""
+    given = f"{database_url}{'&' if '?' in database_url else '?'}keepalives_idle=77"
+    for url, idle in ((database_url, "10"), (given, "77")):
+        with Database(url, create=True) as database, database.reading() as connection:
+            found = connection.connection.driver_connection.info.get_parameters()  # type: ignore[union-attr]  # psycopg's
+        assert (found["keepalives_idle"], found["tcp_user_timeout"]) == (idle, "20000")
+
+
 @pytest.mark.parametrize("options", [{}, {"alone": False}, {"alone": False, "moment": True}])
 def test_a_process_that_stands_still_within_a_transaction_holds_back_no_other_for_ever(
     database_url: str, options: dict[str, bool]

@@ -66,6 +66,19 @@ def test_a_period_is_closed_with_what_is_open_in_view(served: Served) -> None:
     assert ("bkd1", "closing", "office", None, False) in served.log()
 
 
+def test_pages_of_a_closed_period_state_that_it_is_closed(served: Served) -> None:
+    """The day and the month do from the closing on; the day as known before it does not."""
+    bkd, closed = served.browser("bkd1"), "was closed on"
+    day, month = "/day/a?date=2026-08-31&lang=en", "/period/office?month=2026-08&lang=en"
+    assert closed not in bkd.get(day).body + bkd.get(month).body
+    close(bkd, **{"with-open": "yes"})
+    assert closed in bkd.get(day).body
+    assert re.search(r"was closed on .* for \d+ of \d+ people", bkd.get(month).body)
+    assert closed not in bkd.get(f"{day}&known=2026-09-02T09:00").body
+    assert closed not in bkd.get("/day/a?date=2026-09-01&lang=en").body
+    assert closed not in bkd.get("/period/office?month=2026-09&lang=en").body
+
+
 def test_two_closings_at_once_leave_one(served: Served) -> None:
     """The second browser gets the page again, which names the first closing."""
     ready = Barrier(2)
