@@ -27,7 +27,7 @@ from gateway.cli import main
 load(Path(sys.argv[-1]))
 # What is imported when it is needed, and the texts: the project may lie where the other user cannot read.
 with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere), contextlib.suppress(SystemExit):
-    given, sys.argv = sys.argv, ["hadir", "status", "-c", sys.argv[-1] + ".none"]
+    given, sys.argv = sys.argv, [*sys.argv[:-1], sys.argv[-1] + ".none"]
     main()
 sys.argv = given
 if os.getuid() == 0:
