@@ -1,4 +1,4 @@
-"""Whom a mark of a place concerns: each person once, however many terminals of a site bring it, and nobody less."""
+"""Whom a mark of a place concerns: each person once and none left out, however many terminals of a site bring it."""
 
 import json
 from collections.abc import Iterator
