@@ -5,11 +5,16 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 
 from tests.postgres import Server
 
 # A suite that a shell starts in the background ignores SIGINT, and so would each program that a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Other work on the machine delays one example, or the making of examples, by seconds: no property has a time limit.
+settings.register_profile("busy", parent=settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 @pytest.fixture(autouse=True)

@@ -331,7 +331,7 @@ drafts = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(draft=drafts, sequence=st.integers(1, 10**19), recorded=moments)
 def test_every_event_the_code_can_make_is_as_documented(draft: Draft, sequence: int, recorded: datetime) -> None:
     """No undocumented field or value, no fraction, canonical bytes, on the topic that the document gives it."""
@@ -404,7 +404,6 @@ def test_digests_are_what_they_always_were() -> None:
 
 
 @given(punch=punches(), one=witnesses(), other=witnesses(), occurrence=occurrences, raw=st.binary(max_size=64))
-@settings(deadline=None)
 def test_the_same_punch_has_the_same_id_on_every_path(
     punch: RawPunch, one: ReadingContext, other: ReadingContext, occurrence: int, raw: bytes
 ) -> None:
@@ -416,7 +415,6 @@ def test_the_same_punch_has_the_same_id_on_every_path(
 
 
 @given(punch=punches(), other_pin=pins, seconds=st.integers(1, 10**6), one=occurrences, two=occurrences)
-@settings(deadline=None)
 def test_another_punch_has_another_id(punch: RawPunch, other_pin: str, seconds: int, one: int, two: int) -> None:
     """Another second, person, occurrence or serial number: another id."""
 
@@ -431,7 +429,6 @@ def test_another_punch_has_another_id(punch: RawPunch, other_pin: str, seconds: 
 
 
 @given(punch=punches(), seen_by=witnesses())
-@settings(deadline=None)
 def test_the_terminals_digits_are_never_touched(punch: RawPunch, seen_by: ReadingContext) -> None:
     """Local time, PIN, codes and bytes leave as they came, however wrong the clock; time only adds an offset."""
     draft = events.punch_draft(punch, seen_by, occurrence=1, position=None)

@@ -3,7 +3,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from central.event import (
@@ -382,7 +382,6 @@ def test_info_of_another_shape(content: object) -> None:
     assert reason(f"{GATEWAY}/info", json.dumps(content).encode()) == "not_info"
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32))
 def test_no_mutation_of_a_valid_message_raises(seed: int) -> None:
     """Two changes at a time, most of them sealed again so that they get far: what is read is read rightly."""
@@ -395,7 +394,6 @@ def test_no_mutation_of_a_valid_message_raises(seed: int) -> None:
         check_read(one)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32))
 def test_no_change_of_an_event_goes_unnoticed(seed: int) -> None:
     """Whatever is changed, in one place or in two: every field is covered by the digest, at any depth."""

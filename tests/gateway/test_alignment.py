@@ -117,7 +117,7 @@ class TestAlign:
         """A reading that begins where the known order ends proves nothing."""
         assert lay("abcd", "ef", start=4) is None
 
-    @settings(max_examples=400, deadline=None)
+    @settings(max_examples=400)
     @given(known=st.text("ab", max_size=9), reading=st.text("abc", max_size=9), data=st.data())
     @example(known="aab", reading="aab", data=None)
     def test_as_the_obvious_reference(self, known: str, reading: str, data: st.DataObject | None) -> None:
@@ -134,7 +134,7 @@ class TestAlign:
         else:
             assert found is None
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(
         log=st.lists(st.integers(0, 3), min_size=1, max_size=30),
         gone=st.integers(0, 29),

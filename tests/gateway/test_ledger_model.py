@@ -400,7 +400,6 @@ TestTerminalAndLedger = TerminalAndLedger.TestCase
 TestTerminalAndLedger.settings = settings(
     max_examples=120,
     stateful_step_count=30,
-    deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

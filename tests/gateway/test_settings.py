@@ -999,7 +999,7 @@ TOKENS = st.lists(
     | st.text(max_size=3),
     max_size=40,
 ).map("".join)
-FUZZ = hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 def loads_or_says_why(config: Path, content: bytes) -> None:

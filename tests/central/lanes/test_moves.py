@@ -168,7 +168,7 @@ ACTIONS = st.one_of(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(ACTIONS, min_size=10, max_size=80))
 def test_at_every_moment_some_session_has_a_site_and_one_lane_owns_it(actions: list[tuple[str, int, int]]) -> None:
     """Whatever order lanes take their steps in, wherever one is killed, however old the rows are that it has read."""

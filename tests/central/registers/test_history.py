@@ -68,7 +68,7 @@ def covered(marks: Sequence[Mark], before: State, new: State) -> None:
             assert any(mark.subject == f"terminal:X1 {key[0]}" and mark.first <= key[1] <= mark.last for mark in marks)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.lists(enrolments(), min_size=1, max_size=3), st.booleans()), max_size=8))
 def test_what_is_known_is_what_was_entered_until_then(files: list[tuple[list[Enrolment], bool]]) -> None:
     """Refused where one PIN would be two persons', else taken; every earlier state can still be read."""

@@ -98,7 +98,7 @@ def shuffled(history: History, random: Random) -> list[Arrival]:
     return arrivals
 
 
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(st.integers(0, 2**32))
 def test_the_order_of_arrival_decides_nothing_and_a_rebuild_changes_nothing(seed: int) -> None:
     """Judged between arrivals or not; marks made by each cause leave no verdict behind."""
@@ -128,7 +128,7 @@ def test_the_order_of_arrival_decides_nothing_and_a_rebuild_changes_nothing(seed
             second.centre.close()
 
 
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(st.integers(0, 2**32))
 def test_a_day_judged_while_it_happens_ends_as_one_judged_afterwards(seed: int) -> None:
     """Some events come hours late; whatever a watermark, a closed gap or the clock settles, a mark brings about."""
@@ -159,7 +159,7 @@ def test_a_day_judged_while_it_happens_ends_as_one_judged_afterwards(seed: int) 
             second.centre.close()
 
 
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(st.integers(0, 2**32))
 def test_a_doubt_never_worsens_a_verdict(seed: int) -> None:
     """What is good without doubts stays final, no minute changes, and nothing costs more."""

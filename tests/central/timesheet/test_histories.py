@@ -155,7 +155,7 @@ def recorded(facts: list[Fact]) -> dict[Fact, tuple[str, dict[str, Any]]]:
     return found
 
 
-@settings(max_examples=6, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=6, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(facts=st.lists(FACT, max_size=14, unique_by=identity), seed=st.integers(0, 10_000))
 def test_verdicts_are_those_of_the_facts(
     tmp_path_factory: pytest.TempPathFactory, facts: list[Fact], seed: int

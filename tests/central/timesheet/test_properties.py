@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from central.policy.load import Library, Policy
@@ -37,7 +37,7 @@ POLICIES = [LIBRARY.load_file(path) for path in sorted((HERE / "policies").glob(
 ZONE = zone_named("Asia/Jakarta")
 ZONES = [zone_named(name) for name in ("Asia/Jakarta", "Asia/Jayapura", "America/New_York", "Pacific/Apia", "UTC")]
 START = date(2026, 8, 30)
-PROFILE = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+PROFILE = settings(max_examples=60)
 
 
 BY_NAME = {policy.name: policy for policy in POLICIES}

@@ -620,7 +620,7 @@ FACT = st.one_of(
 
 
 @pytest.mark.file_only  # histories of chance on both databases: test_postgresql.py
-@settings(max_examples=8, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=8, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(facts=st.lists(FACT, max_size=12, unique_by=lambda fact: fact[:3]), seed=st.integers(0, 1000))
 def test_any_history_gives_the_digests_of_its_facts(
     tmp_path_factory: pytest.TempPathFactory, facts: Any, seed: int

@@ -273,7 +273,7 @@ ANSWERS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(ANSWERS)
 def test_whatever_answers(answers: list[bytes]) -> None:
     """Any bytes from the other side end as a value or as an error of the driver, within the time-outs."""

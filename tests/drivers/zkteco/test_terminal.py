@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -1016,7 +1016,7 @@ def test_a_punch_is_the_same_by_log_by_datagram_and_live(
     ):
         list(stream.events(0))
 
-        @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+        @settings(max_examples=15)
         @given(pin=pins, moment=MOMENTS, state=st.sampled_from([0, 1, 5]), verify=st.sampled_from([1, 15]))
         def one_finger(pin: str, moment: datetime, state: int, verify: int) -> None:
             terminal.clear_log()

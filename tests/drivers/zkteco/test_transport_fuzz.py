@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.base import DriverError
@@ -219,7 +219,7 @@ def test_any_bytes_on_a_stream_give_a_value_or_a_driver_error() -> None:
     """Noise, forged_answers and damaged answers at any point of a conversation end it properly, and soon."""
     with Peer(udp=False) as peer:
 
-        @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+        @settings(max_examples=150)
         @given(plans)
         def run(plan: Plan) -> None:
             fuzz(plan, peer, udp=False)
@@ -231,7 +231,7 @@ def test_any_datagrams_give_a_value_or_a_driver_error() -> None:
     """The same over UDP, where a peer that has nothing more to say is silent."""
     with Peer(udp=True) as peer:
 
-        @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+        @settings(max_examples=25)
         @given(plans)
         def run(plan: Plan) -> None:
             fuzz(plan, peer, udp=True)
@@ -245,7 +245,7 @@ def test_cutting_changes_nothing() -> None:
         peer.plan = Plan(1000, [], [65536])
         whole = converse(peer.port)
 
-        @settings(max_examples=25, deadline=None)
+        @settings(max_examples=25)
         @given(st.lists(st.integers(1, 30), min_size=1, max_size=6))
         def run(pieces: list[int]) -> None:
             peer.plan = Plan(1000, [], pieces)

@@ -256,7 +256,7 @@ def test_the_order_of_one_second_may_differ_between_log_and_delivery(ledger: Led
 RECORDS = st.builds(punch, state=st.integers(0, 2), second=st.integers(0, 1), pin=st.sampled_from(["7", "8"]))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.data())
 def test_one_punch_by_several_ways_is_one_event(tmp_path_factory: pytest.TempPathFactory, draw: st.DataObject) -> None:
     """Whatever was delivered and read before, in any order: after the whole log each of its records is an event.

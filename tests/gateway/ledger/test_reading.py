@@ -132,7 +132,7 @@ STEPS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(STEPS)
 def test_every_record_is_one_event_whoever_reads_it_first(
     steps: list[tuple[list[tuple[int, str, int]], str, int]],

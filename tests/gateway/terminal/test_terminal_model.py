@@ -556,7 +556,6 @@ TestTerminalAndGateway = TerminalAndGateway.TestCase
 TestTerminalAndGateway.settings = settings(
     max_examples=EXAMPLES or 40,
     stateful_step_count=40 if EXAMPLES else 25,
-    deadline=None,
     derandomize=not EXAMPLES,
     suppress_health_check=list(HealthCheck),
 )
