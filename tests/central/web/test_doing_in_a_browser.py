@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 from selenium.webdriver.common.by import By
-from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
 
 from central.store import closings
-from tests.central.web.site import PASSWORD, Served
-from tests.chromium import CONTRASTS, Browser, console_messages, renewed, run_chromium, show, soon
+from tests.central.web.site import Served
+from tests.central.web.visit import go, log_in
+from tests.chromium import CONTRASTS, Browser, console_messages, show, soon
 
+INDONESIAN = "/login?lang=id"
 UNITS = (
     "key,name,parent,zone,from,until\noffice,Kabupaten Contoh,,Asia/Jakarta,2026-01-01,\n"
     "dinas,Dinas Contoh,office,,2026-01-01,\nclinic,Klinik Contoh,dinas,,2026-01-01,\n"
@@ -56,27 +57,6 @@ def work(served: Served, first: date, last: date) -> None:
                 served.office.punched(pin, f"{on} {arrived}", f"{on} 16:05:00")
 
 
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """Run Debian's Chromium."""
-    with run_chromium(tmp_path_factory.mktemp("chromium")) as chromium:
-        yield chromium
-
-
-def go(chromium: Browser, served: Served, path: str) -> None:
-    """Open a page."""
-    chromium.get(f"http://127.0.0.1:{served.port}{path}")
-
-
-def log_in(chromium: Browser, served: Served, account: str) -> None:
-    """Log in by the form, as if in another browser."""
-    renewed(chromium)
-    go(chromium, served, "/login?lang=id")
-    chromium.find_element(By.ID, "account").send_keys(account)
-    chromium.find_element(By.ID, "password").send_keys(PASSWORD, Keys.ENTER)
-    soon(chromium).until(lambda _: chromium.find_elements(By.CSS_SELECTOR, "nav.menu"))
-
-
 def click(chromium: Browser, words: str) -> None:
     """Click a button or link, and wait for the page after it."""
     before = chromium.find_element(By.TAG_NAME, "html")
@@ -105,7 +85,7 @@ def main(chromium: Browser) -> str:
 
 def request(chromium: Browser, served: Served, what: str, **row: str) -> None:
     """Enter a request as the clinic's operator and approve it as the superior."""
-    log_in(chromium, served, "clerk")
+    log_in(chromium, served, "clerk", INDONESIAN)
     go(chromium, served, "/requests")
     click(chromium, what)
     for name, text in row.items():
@@ -113,7 +93,7 @@ def request(chromium: Browser, served: Served, what: str, **row: str) -> None:
     enter(chromium, "reason", "Surat terlampir")
     click(chromium, "Kirim permohonan")
     assert "Surat terlampir" in main(chromium)
-    log_in(chromium, served, "chief")
+    log_in(chromium, served, "chief", INDONESIAN)
     go(chromium, served, "/requests")
     enter(chromium, "paper", "445/12/2026, 1 Oktober 2026")
     click(chromium, "Setujui")
@@ -122,7 +102,7 @@ def request(chromium: Browser, served: Served, what: str, **row: str) -> None:
 
 def close(chromium: Browser, served: Served, on: date) -> str:
     """Close the whole office's month as BKD; return what the page draft before."""
-    log_in(chromium, served, "bkd1")
+    log_in(chromium, served, "bkd1", INDONESIAN)
     go(chromium, served, "/closings")
     enter(chromium, "unit", "Kabupaten Contoh")
     enter(chromium, "date", str(on))
@@ -204,7 +184,7 @@ def test_the_pages_of_each_role_fit_are_read_and_name_their_fields(
     served: Served, chromium: Browser, account: str, paths: tuple[str, ...]
 ) -> None:
     """In both languages, at 390 and 1,280 pixels, in the light and in the dark."""
-    log_in(chromium, served, account)
+    log_in(chromium, served, account, INDONESIAN)
     for path in paths:
         for language, width, scheme in (("id", 390, "light"), ("en", 390, "light"), ("id", 1280, "dark")):
             show(chromium, width=width, scheme=scheme)

@@ -8,7 +8,8 @@ from selenium.webdriver.common.keys import Keys
 
 from tests.central.web.evidence import serve_evidence
 from tests.central.web.site import PASSWORD, Served
-from tests.chromium import CONTRASTS, REACHABLE, Browser, console_messages, renewed, run_chromium, show, soon
+from tests.central.web.visit import go, log_in
+from tests.chromium import CONTRASTS, REACHABLE, Browser, console_messages, show, soon
 
 PATHS = (
     "/",
@@ -31,26 +32,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     site.office.close()
 
 
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """Run Debian's Chromium."""
-    with run_chromium(tmp_path_factory.mktemp("chromium")) as chromium:
-        yield chromium
-
-
-def address(served: Served, path: str) -> str:
-    """Return the address of a page."""
-    return f"http://127.0.0.1:{served.port}{path}"
-
-
 @pytest.fixture
 def browser(chromium: Browser, served: Served) -> Browser:
     """Return the browser of the auditor, logged in by the form."""
-    renewed(chromium)
-    chromium.get(address(served, "/login"))
-    chromium.find_element(By.ID, "account").send_keys("audit")
-    chromium.find_element(By.ID, "password").send_keys(PASSWORD, Keys.ENTER)
-    soon(chromium).until(lambda _: chromium.find_elements(By.CSS_SELECTOR, "nav.menu"))
+    log_in(chromium, served, "audit")
     console_messages(chromium)
     return chromium
 
@@ -60,7 +45,7 @@ def browser(chromium: Browser, served: Served) -> Browser:
 def test_no_page_is_wider_than_a_telephone(browser: Browser, served: Served, path: str, language: str) -> None:
     """At 390 pixels; a wide table is pushed within its own frame, which the keyboard reaches."""
     show(browser, width=390)
-    browser.get(address(served, f"{path}{'&' if '?' in path else '?'}lang={language}"))
+    go(browser, served, f"{path}{'&' if '?' in path else '?'}lang={language}")
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
     pushed = browser.execute_script(
         "return [...document.querySelectorAll('.table')].filter((one) => one.scrollWidth > one.clientWidth)"
@@ -77,7 +62,7 @@ def test_no_page_is_wider_than_a_telephone(browser: Browser, served: Served, pat
 def test_every_text_can_be_read(browser: Browser, served: Served, path: str, scheme: str) -> None:
     """Text and what is behind it differ by 4.5 at least, as the browser paints them."""
     show(browser, width=1280, scheme=scheme)
-    browser.get(address(served, path))
+    go(browser, served, path)
     contrasts: list[tuple[str, float]] = browser.execute_script(CONTRASTS)
     assert len(contrasts) > 5
     assert [text for text, contrast in contrasts if contrast < 4.5] == []
@@ -86,7 +71,7 @@ def test_every_text_can_be_read(browser: Browser, served: Served, path: str, sch
 @pytest.mark.parametrize("path", PATHS)
 def test_everything_is_reached_with_the_keyboard(browser: Browser, served: Served, path: str) -> None:
     """In the order of the page."""
-    browser.get(address(served, path))
+    go(browser, served, path)
     wanted = [element for element in browser.find_elements(By.CSS_SELECTOR, REACHABLE) if element.is_displayed()]
     reached = []
     for _ in range(len(wanted) * 3):
@@ -101,8 +86,8 @@ def test_everything_is_reached_with_the_keyboard(browser: Browser, served: Serve
 
 def test_a_wrong_password_and_a_logout_by_clicks(browser: Browser, served: Served) -> None:
     """Each states what it did; afterwards the way back shows nothing."""
-    browser.get(address(served, "/pins"))  # the first line of the access log, where this test runs alone
-    browser.get(address(served, "/access"))
+    go(browser, served, "/pins")  # the first line of the access log, where this test runs alone
+    go(browser, served, "/access")
     assert "audit" in browser.find_element(By.CSS_SELECTOR, "tbody").text
     browser.find_element(By.CSS_SELECTOR, "header button").click()
     soon(browser).until(lambda _: "ended" in browser.current_url)
@@ -121,7 +106,7 @@ def test_a_wrong_password_and_a_logout_by_clicks(browser: Browser, served: Serve
 def test_without_scripts_the_pages_are_whole(browser: Browser, served: Served) -> None:
     """Filters are plain forms."""
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
-    browser.get(address(served, "/access"))
+    go(browser, served, "/access")
     browser.find_element(By.NAME, "account").send_keys("nowhere", Keys.ENTER)
     soon(browser).until(lambda _: "account=nowhere" in browser.current_url)
     assert "Tidak ada baris" in browser.find_element(By.TAG_NAME, "main").text

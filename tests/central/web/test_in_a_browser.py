@@ -9,8 +9,9 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.expected_conditions import staleness_of
 
 from tests.central.web.month import serve_month
-from tests.central.web.site import PASSWORD, Served
-from tests.chromium import CONTRASTS, REACHABLE, Browser, console_messages, open_all, renewed, run_chromium, show, soon
+from tests.central.web.site import Served
+from tests.central.web.visit import go, log_in
+from tests.chromium import CONTRASTS, REACHABLE, Browser, console_messages, open_all, show, soon
 
 PATHS = (
     "/units?date=2026-08-31",
@@ -35,28 +36,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     site.office.close()
 
 
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """Run Debian's Chromium."""
-    with run_chromium(tmp_path_factory.mktemp("chromium")) as chromium:
-        yield chromium
-
-
 @pytest.fixture
 def browser(chromium: Browser, served: Served) -> Browser:
     """Return the browser of the superior, logged in by the form."""
-    renewed(chromium)
-    chromium.get(address(served, "/login"))
-    chromium.find_element(By.ID, "account").send_keys("chief")
-    chromium.find_element(By.ID, "password").send_keys(PASSWORD, Keys.ENTER)
-    soon(chromium).until(lambda _: chromium.find_elements(By.CSS_SELECTOR, "nav.menu"))
+    log_in(chromium, served, "chief")
     console_messages(chromium)
     return chromium
-
-
-def address(served: Served, path: str) -> str:
-    """Return the address of a page."""
-    return f"http://127.0.0.1:{served.port}{path}"
 
 
 @pytest.mark.parametrize("language", ["id", "en"])
@@ -64,7 +49,7 @@ def address(served: Served, path: str) -> str:
 def test_no_page_is_wider_than_a_telephone(browser: Browser, served: Served, path: str, language: str) -> None:
     """At 390 pixels, everything unfolded; a wide table is pushed within its own frame, which the keyboard reaches."""
     show(browser, width=390)
-    browser.get(address(served, f"{path}{'&' if '?' in path else '?'}lang={language}"))
+    go(browser, served, f"{path}{'&' if '?' in path else '?'}lang={language}")
     open_all(browser)
 
     widths = browser.execute_script(
@@ -87,7 +72,7 @@ def test_no_page_is_wider_than_a_telephone(browser: Browser, served: Served, pat
 def test_every_text_can_be_read(browser: Browser, served: Served, path: str, scheme: str) -> None:
     """Text and what is behind it differ by 4.5 at least, as the browser paints them."""
     show(browser, width=1280, scheme=scheme)
-    browser.get(address(served, path))
+    go(browser, served, path)
     open_all(browser)
 
     contrasts: list[tuple[str, float]] = browser.execute_script(CONTRASTS)
@@ -99,7 +84,7 @@ def test_every_text_can_be_read(browser: Browser, served: Served, path: str, sch
 @pytest.mark.parametrize("path", PATHS)
 def test_everything_is_reached_with_the_keyboard(browser: Browser, served: Served, path: str) -> None:
     """In the order of the page; parts of a field for dates are the browser's own."""
-    browser.get(address(served, path))
+    go(browser, served, path)
     wanted = [element for element in browser.find_elements(By.CSS_SELECTOR, REACHABLE) if element.is_displayed()]
     reached = []
     for _ in range(len(wanted) * 3):
@@ -116,7 +101,7 @@ def test_everything_is_reached_with_the_keyboard(browser: Browser, served: Serve
 @pytest.mark.parametrize("path", PATHS)
 def test_tables_and_drawings_say_what_they_are(browser: Browser, served: Served, path: str) -> None:
     """Each table has heads with a scope, each drawing that is shown a title and a description."""
-    browser.get(address(served, f"{path}{'&' if '?' in path else '?'}lang=en"))
+    go(browser, served, f"{path}{'&' if '?' in path else '?'}lang=en")
     heads = browser.execute_script("return [...document.querySelectorAll('th')].map((one) => one.scope)")
     assert set(heads) <= {"col", "row", "rowgroup"}
     drawings = browser.execute_script(
@@ -129,7 +114,7 @@ def test_tables_and_drawings_say_what_they_are(browser: Browser, served: Served,
 
 def test_a_figure_leads_to_a_person_and_the_person_to_the_reasons(browser: Browser, served: Served) -> None:
     """By clicks alone, from the overview on."""
-    browser.get(address(served, "/?lang=id"))
+    go(browser, served, "/?lang=id")
     browser.find_element(By.CSS_SELECTOR, ".units a").click()
     soon(browser).until(lambda _: browser.find_elements(By.ID, "people"))
     browser.find_element(By.PARTIAL_LINK_TEXT, "terlambat").click()
@@ -145,7 +130,7 @@ def test_a_figure_leads_to_a_person_and_the_person_to_the_reasons(browser: Brows
 
 def test_a_punch_appears_by_itself(browser: Browser, served: Served) -> None:
     """Without a reload: the figure, the row, the curve; what is unfolded stays so."""
-    browser.get(address(served, "/today/dinas?lang=id"))
+    go(browser, served, "/today/dinas?lang=id")
     open_all(browser)
     soon(browser).until(lambda _: browser.find_element(By.ID, "live-state").text == "langsung")
     assert "Contoh Satu" in browser.find_element(By.CSS_SELECTOR, "table.people").text
@@ -167,7 +152,7 @@ def test_a_punch_appears_by_itself(browser: Browser, served: Served) -> None:
 def test_without_scripts_everything_but_the_live_parts_is_there(browser: Browser, served: Served) -> None:
     """Choosing a date and a moment are plain forms."""
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
-    browser.get(address(served, "/today/dinas?date=2026-08-31&lang=id"))
+    go(browser, served, "/today/dinas?date=2026-08-31&lang=id")
 
     assert len(browser.find_elements(By.CSS_SELECTOR, "table.people tbody tr")) == 8
     browser.find_element(By.PARTIAL_LINK_TEXT, "berikutnya").click()
@@ -176,7 +161,7 @@ def test_without_scripts_everything_but_the_live_parts_is_there(browser: Browser
     browser.find_element(By.CSS_SELECTOR, "form.filter button").click()
     soon(browser).until(staleness_of(before))
     soon(browser).until(lambda _: browser.find_elements(By.ID, "people"))
-    browser.get(address(served, "/day/a?date=2026-08-31"))
+    go(browser, served, "/day/a?date=2026-08-31")
     browser.find_elements(By.CSS_SELECTOR, "form.filter button")[-1].click()
     soon(browser).until(lambda _: "known=" in browser.current_url)
     assert "Seperti yang diketahui pada" in browser.find_element(By.CSS_SELECTOR, ".notice").text
