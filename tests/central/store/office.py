@@ -95,6 +95,18 @@ class Centre:
         put(path, _entered(self.now, STORES.server))
         self._open()
 
+    def enter_clerk_of_jayapura(self) -> None:
+        """Enter `t`, PIN 7, two hours before Jakarta, who is due at 01:00 on 2 September 2026."""
+        self.enter("units", "key,name,zone,from\ntimur,Timur,WIT,2026-01-01\n")
+        self.enter(
+            "timetables",
+            "timetable,from,slot,kind,due,window from,window until\nearly,2026-01-01,in,in,01:00,00:00,04:00\n",
+        )
+        self.enter("people", "key,name,employment,unit,from\nt,Contoh Timur,pns,timur,2026-08-24\n")
+        self.enter("assignments", "unit,policy,from\ntimur,graded,2026-01-01\n")
+        self.enter("rosters", "person,2026-09-02\nt,early\n")
+        self.enter("enrolments", "pin,site,person,from\n7,3602-bkpsdm,t,2026-01-01\n")
+
     def _enter_files(self) -> None:
         for kind, text in OFFICE.items():
             self.enter(kind, text)

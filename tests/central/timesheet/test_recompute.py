@@ -734,15 +734,7 @@ def test_a_stick_of_another_zone_keeps_its_digits(centre: Centre) -> None:
 
 def test_a_punch_of_another_zone_belongs_to_the_date_of_the_plan(centre: Centre) -> None:
     """C19: a clerk of Jayapura on duty in Jakarta late at night, whose date at home is the next."""
-    centre.enter("units", "key,name,zone,from\ntimur,Timur,WIT,2026-01-01\n")
-    centre.enter(
-        "timetables",
-        "timetable,from,slot,kind,due,window from,window until\nearly,2026-01-01,in,in,01:00,00:00,04:00\n",
-    )
-    centre.enter("people", "key,name,employment,unit,from\nt,Contoh Timur,pns,timur,2026-08-24\n")
-    centre.enter("assignments", "unit,policy,from\ntimur,graded,2026-01-01\n")
-    centre.enter("rosters", "person,2026-09-02\nt,early\n")
-    centre.enter("enrolments", "pin,site,person,from\n7,3602-bkpsdm,t,2026-01-01\n")
+    centre.enter_clerk_of_jayapura()
     assert centre.at("2026-09-03 12:00").day("t", "2026-09-02")["absent"]
 
     centre.punched("7", "2026-09-01 23:10:00")

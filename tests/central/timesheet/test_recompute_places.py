@@ -304,15 +304,7 @@ def test_a_gap_that_begins_on_another_date_in_the_persons_zone_marks_that_date(c
 
 def test_an_unknown_pin_read_in_another_zone_marks_the_date_of_the_person(centre: Centre) -> None:
     """23:10 in Jakarta is 01:10 of the next date in Jayapura, whose clerk has a window open then."""
-    centre.enter("units", "key,name,zone,from\ntimur,Timur,WIT,2026-01-01\n")
-    centre.enter(
-        "timetables",
-        "timetable,from,slot,kind,due,window from,window until\nearly,2026-01-01,in,in,01:00,00:00,04:00\n",
-    )
-    centre.enter("people", "key,name,employment,unit,from\nt,Contoh Timur,pns,timur,2026-08-24\n")
-    centre.enter("assignments", "unit,policy,from\ntimur,graded,2026-01-01\n")
-    centre.enter("rosters", "person,2026-09-02\nt,early\n")
-    centre.enter("enrolments", "pin,site,person,from\n7,3602-bkpsdm,t,2026-01-01\n")
+    centre.enter_clerk_of_jayapura()
     centre.punched("1001", "2026-08-31 07:20:00")
     assert centre.at("2026-09-03 12:00").day("t", "2026-09-02")["absent"]
 

@@ -2,7 +2,6 @@
 
 import threading
 from collections import deque
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import date, timedelta
 
@@ -24,22 +23,8 @@ from drivers.base import (
     TerminalInfo,
     TerminalUnavailable,
 )
-from tests.drivers.anviz.lines import EVENING, line, new, next_events, only, options, settle_new
+from tests.drivers.anviz.lines import EVENING, new, next_events, only, options, settle_new
 from tests.drivers.anviz.vectors import MOMENT, RECORD
-
-
-@pytest.fixture(params=["pty", "tcp:0"])
-def simulator(request: pytest.FixtureRequest) -> Iterator[Simulator]:
-    """Serve a terminal on a pseudo terminal and on TCP."""
-    with line(request.param) as simulator:
-        yield simulator
-
-
-@pytest.fixture
-def pty() -> Iterator[Simulator]:
-    """Serve a terminal on a pseudo terminal."""
-    with line("pty") as simulator:
-        yield simulator
 
 
 def test_who_answers(simulator: Simulator) -> None:

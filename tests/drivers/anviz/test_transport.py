@@ -19,22 +19,8 @@ from drivers.anviz.terminal import DRIVER, connect
 from drivers.anviz.transport import ALLOWED, CLEARABLE, Line, shared_line
 from drivers.anviz.wire import Frame
 from drivers.base import DriverError, TerminalRefused, TerminalUnavailable
-from tests.drivers.anviz.lines import bus, line, new, next_events, only, options
+from tests.drivers.anviz.lines import bus, new, next_events, only, options
 from tests.drivers.anviz.vectors import MOMENT
-
-
-@pytest.fixture(params=["pty", "tcp:0"])
-def simulator(request: pytest.FixtureRequest) -> Iterator[Simulator]:
-    """Serve a terminal on a pseudo terminal and on TCP."""
-    with line(request.param) as simulator:
-        yield simulator
-
-
-@pytest.fixture
-def pty() -> Iterator[Simulator]:
-    """Serve a terminal on a pseudo terminal."""
-    with line("pty") as simulator:
-        yield simulator
 
 
 def test_unplugged_and_plugged_in_again(simulator: Simulator) -> None:

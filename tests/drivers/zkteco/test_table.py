@@ -1,6 +1,4 @@
 import struct
-from datetime import datetime, timedelta
-from functools import cache
 from itertools import islice
 
 import pytest
@@ -25,28 +23,16 @@ from tests.drivers.zkteco.scripted import (
     transfer,
     visited,
 )
+from tests.drivers.zkteco.values import NOON, encoded_log
 
-NOON = datetime(2026, 9, 4, 12)  # noqa: DTZ001 - a terminal's wall clock has no zone
 ROWS = 20_000
 READ = wire.CMD_READ_BUFFER
 either_transport = pytest.mark.parametrize("udp", [False, True], ids=["tcp", "udp"])
 
 
-@cache
 def log(layout: str = "40", rows: int = ROWS) -> bytes:
-    """Encode a log of 97 people."""
-    return b"".join(
-        layouts.encode_record(
-            layout,
-            pin=str(1001 + row % 97),
-            uid=1 + row % 97,
-            moment=NOON - timedelta(seconds=37 * (rows - row)),
-            state=row % 2,
-            verify=1,
-            index=row + 1,
-        )
-        for row in range(rows)
-    )
+    """Return a log that takes many pieces."""
+    return encoded_log(layout, rows)
 
 
 def simulated(layout: str = "40", rows: int = ROWS) -> SimulatedTerminal:

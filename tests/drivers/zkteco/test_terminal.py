@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, get_args
@@ -62,10 +61,10 @@ from tests.drivers.zkteco.scripted import (
     transfer,
     visited,
 )
+from tests.drivers.zkteco.values import NOON, encoded_log
 
 pytestmark = pytest.mark.filterwarnings("error::ResourceWarning", "error::pytest.PytestUnraisableExceptionWarning")
 
-NOON = datetime(2026, 9, 4, 12)  # noqa: DTZ001 - a terminal's wall clock has no zone
 CLOCK = Answer(wire.CMD_ACK_OK, struct.pack("<I", wire.encode_time(NOON)))
 K40 = ("Z17", "Z18", "Z19")
 """What a K40 sends for its log when it is requested without a buffer."""
@@ -77,26 +76,9 @@ every_transport = pytest.mark.parametrize(
 either_transport = pytest.mark.parametrize("udp", [False, True], ids=["tcp", "udp"])
 
 
-@cache
-def log(layout: str, count: int) -> bytes:
-    """Encode a log of ``count`` records of 97 people."""
-    return b"".join(
-        layouts.encode_record(
-            layout,
-            pin=str(1001 + row % 97),
-            uid=1 + row % 97,
-            moment=NOON - timedelta(seconds=37 * (count - row)),
-            state=row % 2,
-            verify=1,
-            index=row + 1,
-        )
-        for row in range(count)
-    )
-
-
 def bad_record(layout: str, seed: int = 0) -> bytes:
     """Encode a record of an impossible date, 31 February."""
-    record = bytearray(log(layout, 8)[: layouts.LAYOUTS[layout].stride])
+    record = bytearray(encoded_log(layout, 8)[: layouts.LAYOUTS[layout].stride])
     at = {"8": 3, "8-ma300": 4, "16": 4, "22": 13, "40": 27, "49": 27}[layout]
     record[at : at + 4] = (((26 * 12 + 1) * 31 + 30) * 86400 + seed).to_bytes(4, "little")
     return bytes(record)
@@ -114,7 +96,7 @@ def talking(
 def simulated(layout: str = "40", count: int = 0, **more: Any) -> SimulatedTerminal:
     """Return a terminal with a log of ``count`` records."""
     more.setdefault("users", {uid: str(1000 + uid) for uid in range(1, 98)})
-    return SimulatedTerminal(layout=layout, log=log(layout, count), now=lambda: NOON, capacity=150_000, **more)
+    return SimulatedTerminal(layout=layout, log=encoded_log(layout, count), now=lambda: NOON, capacity=150_000, **more)
 
 
 def expected(terminal: SimulatedTerminal, start: int = 0) -> list[Record]:
@@ -200,7 +182,7 @@ def test_sizes_are_those_that_the_terminal_reports(udp: bool) -> None:
 @pytest.mark.parametrize("count", [1, 7, 1000])
 def test_a_terminal_without_sizes_is_read_nevertheless(count: int) -> None:
     """Four zero bytes in place of sizes mean "cannot say"; the layout is found by how the records read."""
-    body = log("40", count)
+    body = encoded_log("40", count)
     buffer = struct.pack("<I", len(body)) + body
     with visited(
         step(wire.CMD_GET_FREE_SIZES, Answer(wire.CMD_ACK_OK, bytes(4))),
@@ -353,7 +335,7 @@ def beginning(buffer: bytes) -> Dynamic:
 @pytest.mark.parametrize("oddity", ["refuses", "ignores the start", "sends everything"])
 def test_a_terminal_that_serves_no_parts_is_read_as_a_whole(start: int, oddity: str) -> None:
     """Whatever is sent in place of a part, what is handed out is what the reading states it is."""
-    body = log("40", 100)
+    body = encoded_log("40", 100)
     buffer = struct.pack("<I", len(body)) + body
     odd = {
         "refuses": [step(wire.CMD_READ_BUFFER, Answer(wire.CMD_ACK_ERROR))] * 3,
@@ -425,7 +407,7 @@ def test_a_tail_shows_the_punch_made_since_the_count(layout: str, udp: bool) -> 
 
 def test_a_count_that_never_settles_ends_the_reading_all_the_same() -> None:
     """A short log is read three times at most, however often the terminal changes its mind."""
-    body = log("40", 3)
+    body = encoded_log("40", 3)
     small = Answer(wire.CMD_DATA, struct.pack("<I", len(body)) + body)
     script = [
         line
@@ -467,7 +449,7 @@ def test_a_few_bad_records_are_all_delivered(layout: str, count: int) -> None:
 def test_bad_records_cost_themselves_only(layout: str, udp: bool) -> None:
     """Ten bad records among a thousand: each in its place, and 990 punches."""
     stride = layouts.LAYOUTS[layout].stride
-    body = bytearray(log(layout, 1000))
+    body = bytearray(encoded_log(layout, 1000))
     places = range(50, 1000, 100)
     for place in places:
         body[place * stride : (place + 1) * stride] = bad_record(layout, place)
@@ -534,7 +516,7 @@ def in_pieces(answer: Dynamic, length: int) -> Dynamic:
 @pytest.mark.parametrize("layout", ["16", "22", "40"])
 def test_a_terminal_that_prepares_nothing_is_read_without_a_buffer(layout: str, refusal: int) -> None:
     """The log comes in one go, from whatever position it is wanted."""
-    body = log(layout, 300)
+    body = encoded_log(layout, 300)
     for start in (0, 290):
         with visited(
             step(wire.CMD_GET_FREE_SIZES, sizes(300)),
@@ -550,7 +532,7 @@ def test_a_terminal_that_prepares_nothing_is_read_without_a_buffer(layout: str, 
 @either_transport
 def test_a_terminal_without_sizes_is_read_without_a_buffer_first(udp: bool) -> None:
     """Those that answer four bytes prepare nothing; how the records read proves their layout."""
-    body = log("22", 40)
+    body = encoded_log("22", 40)
     with visited(NO_SIZES, step(DIRECT, *transfer(struct.pack("<I", len(body)) + body, 1008)), udp=udp) as (zk, _):
         reading = zk.read()
         assert (reading.total, reading.layout, raws(reading)) == (40, "22", body)
@@ -561,7 +543,7 @@ def test_a_terminal_without_sizes_is_read_without_a_buffer_first(udp: bool) -> N
 @pytest.mark.parametrize("announced_first", [True, False], ids=["announced", "unannounced"])
 def test_a_packet_longer_than_its_length_field_is_read_whole(rows: int, output: int, announced_first: bool) -> None:
     """The log in one burst behind a length field that is too small, as an AK3750 sends it, whatever comes with it."""
-    body = log("22", rows)
+    body = encoded_log("22", rows)
     table = struct.pack("<I", len(body)) + body
     if output < 4 and not announced_first:
         output = 4
@@ -577,7 +559,7 @@ def test_a_packet_longer_than_its_length_field_is_read_whole(rows: int, output: 
 def test_a_burst_without_its_end_is_waited_for_but_not_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """All that was announced has come: that the last acknowledgement is missing costs a moment only."""
     monkeypatch.setattr(under_pyzk, "CLOSING_ACK_TIMEOUT_S", 0.05)
-    body = log("22", 50)
+    body = encoded_log("22", 50)
     answer = burst(struct.pack("<I", len(body)) + body, 4, closed=False)
     with visited(NO_SIZES, step(DIRECT, answer)) as (zk, _):
         assert raws(zk.read()) == body
@@ -595,7 +577,7 @@ def test_a_burst_without_its_end_is_waited_for_but_not_long(monkeypatch: pytest.
 )
 def test_a_doubtful_burst_is_refused(spoil: Callable[[bytes], Dynamic]) -> None:
     """Where the packet's end is not where everything else places it, nothing is read."""
-    body = log("22", 50)
+    body = encoded_log("22", 50)
     with (
         visited(NO_SIZES, step(DIRECT, spoil(struct.pack("<I", len(body)) + body))) as (zk, _),
         pytest.raises(ProtocolError),
@@ -640,7 +622,7 @@ def test_a_terminal_that_refuses_both_roads_is_named_by_its_first_answer() -> No
 
 def test_a_count_of_zero_is_no_proof_of_an_empty_log() -> None:
     """A terminal may say 0 and hold punches: they are read, and their tail when their layout is known."""
-    body = log("40", 200)
+    body = encoded_log("40", 200)
     buffer = struct.pack("<I", len(body)) + body
     script = [
         step(wire.CMD_GET_FREE_SIZES, sizes(0)),
@@ -746,7 +728,7 @@ def ranged(*answers: Answer | Dynamic, reads: bytes | None = None) -> list[Step]
 @pytest.mark.parametrize("rows", [1, 10, 900])
 def test_records_can_be_read_by_their_dates(layout: str, rows: int) -> None:
     """The request is the one of the vendor's library; its answer is decoded like any log."""
-    body = log(layout, rows)
+    body = encoded_log(layout, rows)
     buffer = struct.pack("<I", len(body)) + body
     small = len(buffer) <= SMALL
     script = ranged(Answer(wire.CMD_DATA, buffer)) if small else ranged(prepared(len(buffer)), reads=buffer)
@@ -768,7 +750,7 @@ def test_a_terminal_without_requests_by_date_returns_none(code: int) -> None:
 
 
 UNUSABLE = {
-    "records of another month": Answer(wire.CMD_DATA, struct.pack("<I", 4000) + log("40", 100)),
+    "records of another month": Answer(wire.CMD_DATA, struct.pack("<I", 4000) + encoded_log("40", 100)),
     "numbers that are no log": Answer(wire.CMD_DATA, struct.pack("<I", 120) + vectors.K40_BODY),
     "count larger than the table": Answer(wire.CMD_DATA, struct.pack("<I", 4001) + bytes(4000)),
     "no whole record": Answer(wire.CMD_DATA, struct.pack("<I", 41) + bytes(41)),
@@ -1153,7 +1135,7 @@ def test_events_between_question_and_answer_are_kept() -> None:
 
 def test_events_within_a_transfer_are_kept() -> None:
     """A punch between two packets of a chunk disturbs neither."""
-    body = log("40", 100)
+    body = encoded_log("40", 100)
     buffer = struct.pack("<I", len(body)) + body
 
     def interrupted(question: wire.Packet) -> list[Answer]:
@@ -1245,7 +1227,7 @@ def test_a_whole_conversation_sends_nothing_forbidden(layout: str, udp: bool) ->
     assert set(terminal.commands) <= ALLOWED
     assert terminal.refused_writes == 0
     assert terminal.conversations == 0
-    assert terminal.log_body() == log(layout, 1000)
+    assert terminal.log_body() == encoded_log(layout, 1000)
     commands = terminal.commands
     assert (commands[wire.CMD_ENABLEDEVICE], commands[wire.CMD_REG_EVENT], commands[wire.CMD_EXIT]) == (1, 2, 1)
 
@@ -1310,7 +1292,7 @@ def test_the_conversation_ends_also_where_events_cannot_be_called_off(
     assert peer.settled()[-1] == wire.CMD_EXIT
 
 
-BUFFER = struct.pack("<I", 4000) + log("40", 100)
+BUFFER = struct.pack("<I", 4000) + encoded_log("40", 100)
 FAILURES: dict[str, tuple[Any, ...]] = {
     "no prefix": (step(wire.CMD_READ_BUFFER),),
     "prefix too large": (step(wire.CMD_READ_BUFFER, *transfer(struct.pack("<I", 4001))),),

@@ -59,6 +59,8 @@ pytestmark = pytest.mark.filterwarnings("error::ResourceWarning", "error::pytest
 
 NOON = datetime(2026, 9, 4, 12)  # noqa: DTZ001 - a terminal's wall clock has no zone
 TIMEOUT_S = 0.1
+ANSWERED_S = 2.0
+"""A time limit within which a busy machine answers too."""
 either_transport = pytest.mark.parametrize("udp", [False, True], ids=["tcp", "udp"])
 
 RECORD = layouts.encode_record("40", pin="1001", uid=1, moment=NOON, state=0, verify=1, index=1)
@@ -384,11 +386,11 @@ def test_a_flood_without_pause_ends_at_its_time(reply: int | None) -> None:
 def test_small_questions_do_not_wait_as_long_as_bulk_ones() -> None:
     """The two time-outs are two."""
     script = [*HANDSHAKE, *(line for _, line in whole_conversation()[2:5])]
-    slow_to_prepare = step(wire.CMD_PREPARE_BUFFER, Pause(TIMEOUT_S * 2), prepared(len(BUFFER)))
+    slow_to_prepare = step(wire.CMD_PREPARE_BUFFER, Pause(ANSWERED_S * 1.25), prepared(len(BUFFER)))
     rest = [line for _, line in whole_conversation()[6:]]
     with (
         ScriptedPeer(*script, slow_to_prepare, *rest) as peer,
-        connect(options(peer.port, timeout_s=TIMEOUT_S)) as terminal,
+        connect(options(peer.port, timeout_s=ANSWERED_S)) as terminal,
     ):
         assert ask_everything(terminal) == BODY
 
@@ -715,10 +717,10 @@ def test_a_late_answer_is_not_taken_for_the_next(udp: bool) -> None:
 def test_the_answer_to_a_question_that_was_given_up_is_dropped(udp: bool) -> None:
     """After a time-out the next question has another number, so that the late answer answers nothing."""
     with visited(
-        step(wire.CMD_GET_FREE_SIZES, Pause(0.3), sizes(111)),
+        step(wire.CMD_GET_FREE_SIZES, Pause(ANSWERED_S * 1.25), sizes(111)),
         step(wire.CMD_GET_TIME, CLOCK),
         udp=udp,
-        timeout_s=0.2,
+        timeout_s=ANSWERED_S,
     ) as (terminal, _):
         with pytest.raises(TerminalUnavailable):
             terminal.sizes()
@@ -819,7 +821,7 @@ def test_a_chunk_with_a_lost_datagram_is_requested_again(
     ]
     with (
         ScriptedPeer(*script, udp=True) as peer,
-        connect(options(peer.port, udp=True, bulk_timeout_s=0.6)) as terminal,
+        connect(options(peer.port, udp=True, bulk_timeout_s=ANSWERED_S)) as terminal,
     ):
         assert ask_everything(terminal) == BODY
 
