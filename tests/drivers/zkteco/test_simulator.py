@@ -598,7 +598,7 @@ def test_nothing_is_left_running() -> None:
             client.query(wire.CMD_CONNECT)
         clients[0].query(wire.CMD_REG_EVENT, struct.pack("<I", 1))
         assert simulator.terminal.conversations == 6
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before
     assert simulator.terminal.conversations == 0
     assert [client.next() for client in clients] == [None] * 5
     simulator.terminal.punch("1001")
@@ -617,7 +617,7 @@ def test_a_taken_port_is_an_error(kind: socket.SocketKind) -> None:
         before = threading.active_count()
         with pytest.raises(OSError, match="in use"), Simulator(SimulatedTerminal(), port=taken.getsockname()[1]):
             pytest.fail("the port was taken")
-        assert threading.active_count() == before
+        assert threading.active_count() <= before
 
 
 # --- typed commands -----------------------------------------------------------------------------------------------
