@@ -47,7 +47,7 @@ def listens(terminal: SimulatedTerminal) -> bool:
 
 
 def threads() -> int:
-    """Return how many there are; the daemon begins some of its own late, what is left by each reload would be a hundred."""
+    """Return how many there are; the daemon begins a few late, what is left by each reload would be a hundred."""
     return threading.active_count()
 
 
