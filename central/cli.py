@@ -276,6 +276,7 @@ def _central(
 # --- commands -----------------------------------------------------------------------------------------------------
 
 
+# Longer than 60 lines: half of them declare the options.
 @app.command()
 def inbox(
     context: typer.Context,

@@ -244,6 +244,7 @@ def _stated_tombstones(
     return stated
 
 
+# Longer than 60 lines: one pass over rows, gaps and tombstones side by side; each check needs what it has seen.
 def _faults(
     connection: Connection, key: int, gateway: str, name: str, stated: _Tombstones
 ) -> Iterator[tuple[int, str]]:

@@ -76,6 +76,7 @@ def _settings_refused_text(exc: SettingsError) -> str:
 class Daemon:
     """The running gateway: workers → ledger → publisher, and their supervision."""
 
+    # Longer than 60 lines: all parts of the daemon are made here, each after those that it needs.
     def __init__(
         self,
         settings: Settings,

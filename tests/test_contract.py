@@ -219,6 +219,7 @@ def witnesses(draw: st.DrawFn) -> ReadingContext:
     )
 
 
+# Longer than 60 lines: a table of the notes.
 @st.composite
 def notes(draw: st.DrawFn) -> Draft:
     """Draw a note as the gateway's parts write them."""

@@ -77,6 +77,7 @@ def _context(settings: BrokerSettings) -> ssl.SSLContext:
     return context
 
 
+# Longer than 60 lines: each request follows only on the answer to the one before.
 def _conversation(
     settings: BrokerSettings, host: str, port: int, context: ssl.SSLContext | None, password: str | None
 ) -> Iterator[Step]:

@@ -105,6 +105,7 @@ class _Prompter:
         return WRONG[question].into(self.language, names=", ".join(_policies()))
 
 
+# Longer than 60 lines: a third of them declare the options; then the questions follow in their order.
 def init(
     context: typer.Context,
     data: Annotated[str | None, typer.Option(metavar="FOLDER", help="For database, accounts and copies.")] = None,

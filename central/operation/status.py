@@ -51,6 +51,7 @@ def status(
         raise typer.Exit(NOT_RUNNING)
 
 
+# Longer than 60 lines: the lines of the output, one after the other.
 def _lines(
     found: Condition, last: Mapping[str, Ended], knows_tasks: bool, now: datetime, lang: Language
 ) -> Iterator[tuple[str, str]]:

@@ -157,6 +157,7 @@ def explain_(
     _print(explain(_named(Library(policies), policy), lang))
 
 
+# Longer than 60 lines: a third of them declare the options, and as many refuse those that do not fit together.
 @app.command("try")
 def try_(
     context: typer.Context,

@@ -253,6 +253,7 @@ def _standby(db: Path | str, read_from: str | None) -> str | None:
     return read_from
 
 
+# Longer than 60 lines: half of them declare the options.
 def serve(
     context: typer.Context,
     db: Db,

@@ -148,6 +148,7 @@ def zkteco(
         _run_console(simulator, stop, punch_every)
 
 
+# Longer than 60 lines, as the one before: most of them declare the options.
 @simulate.command()
 def anviz(
     port: Annotated[

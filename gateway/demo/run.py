@@ -187,6 +187,7 @@ class _Demo:
         _central(self.folder, command)
 
 
+# Longer than 60 lines: each part needs those before it, and is named once more for what runs the day.
 def demo(
     for_s: float | None,
     *,

@@ -348,6 +348,7 @@ class LogImport:
             [(number, uid, pin, transaction.now_ms, transaction.now_ms) for uid, pin in pins.items()],
         )
 
+    # Longer than 60 lines: one loop over the records of a slice keeps all its accounts, in one transaction.
     def _store_slice(self, transaction: Transaction, slice_: "_Slice") -> None:
         """Store the records of a slice: known ones get their place only, new ones also become events."""
         plan, stored, context = self._plan, self._stored, self._context

@@ -32,6 +32,7 @@ class Worker:
     where the terminal calls: :mod:`gateway.terminal.runner`.
     """
 
+    # Longer than 60 lines: half of them are the parameters, and the record of them for the parts of the worker.
     def __init__(
         self,
         settings: TerminalSettings,

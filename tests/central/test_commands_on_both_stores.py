@@ -42,6 +42,7 @@ def office(folder: Path) -> Centre:
     return centre
 
 
+# Longer than 60 lines: a list of commands; each goes on from what those before it stored.
 def commands(folder: Path, last: Callable[[], str]) -> Iterator[tuple[object, ...]]:
     """Yield the words of each command, without the database; ``last`` returns what the one before has printed."""
     leave = folder / "leave.csv"

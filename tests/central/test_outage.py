@@ -88,6 +88,7 @@ def answer(port: int) -> tuple[int, str]:
     return response.status, response.read().decode()
 
 
+# Longer than 60 lines: one outage after the other of a server and its standby, which take long to start.
 def test_judge_workers_and_pages_survive_their_database(tmp_path: Path) -> None:
     """A server that stops and starts, a standby that hangs, then takes over; a newer version ends judge and worker."""
     write_accounts(tmp_path / "accounts.yaml")

@@ -291,6 +291,7 @@ ZONES = st.sampled_from(["Asia/Jakarta", "Asia/Kathmandu", "Europe/Berlin", "Ame
 LABELS_OF_A_DRIVER = st.dictionaries(st.none() | st.integers(-300, 300), TEXTS, max_size=4)
 
 
+# Longer than 60 lines: what is expected is written out, a member a line.
 @given(
     texts=st.tuples(TEXTS, TEXTS, st.none() | TEXTS, st.none() | TEXTS),
     numbers=st.tuples(NUMBERS, NUMBERS, NUMBERS, NUMBERS),

@@ -64,6 +64,7 @@ class WritePlan:
         return planned
 
 
+# Longer than 60 lines: a list of what is written, each after what it needs.
 def a_day(day: Day, folder: Path, stream: io.StringIO) -> Iterator[Callable[[], object]]:
     """Yield everything that writes a file, or answers over the control socket, with canaries in what is written."""
     ledger, stick = day.ledger, folder / "stick"

@@ -39,6 +39,7 @@ TEXTS: Mapping[str, Text] = {
 }
 
 
+# Longer than 60 lines: a table of what the template shows, with the few names that its values share.
 def page_of_day(look: Look) -> Shown:
     """Return the page of a person's date; raises :class:`Missing` where the viewer does not see the person on it."""
     key = look.parameters["person"]

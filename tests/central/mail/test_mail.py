@@ -246,6 +246,7 @@ def test_nothing_is_sent_to_a_server_that_is_not_the_right_one(
         assert "certificate" in found.last_failure
 
 
+# Longer than 60 lines: one day; each part of it goes on from the one before.
 def test_a_day_of_the_office(tmp_path: Path, office: Office, authority: Authority, certificate: Certificate) -> None:
     """By the command, over TLS from the first byte: who gets what, once, without a name, a PIN or a key of a person."""
     centre = Centre(tmp_path, datetime(2026, 8, 30, 20, tzinfo=UTC))

@@ -94,6 +94,7 @@ def serving(path: Path) -> Iterator[None]:
         process.communicate()
 
 
+# Longer than 60 lines: each finding shows only when the one before is gone.
 def test_each_thing_in_the_way_is_named_and_a_sound_centre_has_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,6 +69,7 @@ def centre(tmp_path: Path) -> Iterator[Centre]:
     centre.close()
 
 
+# Longer than 60 lines: one centre with something of each kind; making it takes longer than a look at it.
 def test_what_is_counted_is_true_names_no_person_and_is_bounded(centre: Centre) -> None:
     """In both languages, as JSON and over HTTP; the database that goes away is a figure of its own."""
     with centre.database.writing() as connection:

@@ -37,6 +37,7 @@ def text(browser: Chromium, identity: str) -> str:
     return found
 
 
+# Longer than 60 lines: one state of the standby after the other; it takes long to start.
 def test_pages_of_a_standby_say_how_old_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Logins and forms stay with the primary; a standby that lags, is promoted or is gone is named.
 
