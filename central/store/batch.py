@@ -34,6 +34,7 @@ from central.store.remarks import Remark
 from central.store.streams import Gateway, Moment, PlaceClaim, Refused, Stream, Streams
 from central.store.tables import events, forgotten, streams
 from central.store.terminals import TerminalBatch
+from central.store.waiting import find_waiting
 
 MAX_CLAIMS = 16
 """Different events, and ids of pruned ones, that may claim one place: two make a fork, more prove nothing more."""
@@ -294,17 +295,26 @@ class Batch:
         self._punches.write()
         gaps = self._streams.write()
         punched = [*self._punches.added, *self._punches.repeated]
-        changed = [*self._terminals.incidents(self._arrived), *self._terminals.proofs(punched)]
+        changed = self._terminals.incidents(self._arrived)
         for stream in self._announced:
             tails.announce(self._connection, stream, self._moment)
-        self._show()
+        waiting = find_waiting(self._connection, self._streams, self._arrived)
+        if waiting.unresolved:
+            changed += self._terminals.resolve()
+        if waiting.misdated:
+            changed += self._terminals.beside(self._arrived)
+        if waiting.outage:
+            changed += self._terminals.proofs(punched)
+        if waiting.away:
+            self._show()
         for gateway, state in self._states:
             contact.born(self._connection, gateway.key, state, self._moment.now, self._moment.lane)
             offline.take(self._connection, gateway, state, self._streams.current(gateway), self._moment)
-        arrived = tails.arrive(self._connection, self._streams.streams.values(), self._moment)
-        marks.mark_tails(self._connection, arrived, received)
+        if waiting.tail:
+            arrived = tails.arrive(self._connection, self._streams.streams.values(), self._moment)
+            marks.mark_tails(self._connection, arrived, received)
         recounted = self._compare()
-        advances = self._terminals.count(self._streams.gateways.values())
+        advances = self._terminals.count(self._streams.gateways.values()) if waiting.watermark else []
         counting = [(one.stream.gateway.name, one.event.punch) for one in self._punches.added]
         marks.mark_punches(self._connection, counting, received)
         marks.mark_recounted(self._connection, recounted, received)
@@ -316,9 +326,7 @@ class Batch:
         self._outcome.remarks += self._findings.write(self._connection)
 
     def _show(self) -> None:
-        """Let what has arrived show which gateways run, where any is away."""
-        if not (self._arrived or self._ran) or not contact.waits(self._connection):
-            return
+        """Let what has arrived show which gateways run."""
         latest = dict(self._ran)
         newest = {stream.key: (stream.gateway.key, event) for stream, event, _ in self._arrived}
         for gateway, event in newest.values():

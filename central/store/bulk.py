@@ -79,12 +79,13 @@ def insert_new(connection: Connection, into: Table, columns: Sequence[str], rows
     The caller has looked for them and found none, so they go by COPY, which takes half of the time. A key that another
     transaction is adding is waited for; where that one then is there, all of them go by a statement that leaves it out.
     """
+    connection.exec_driver_sql("SAVEPOINT rows")  # it ends with the transaction
     try:
-        with connection.begin_nested():
-            copy_rows(connection, into, columns, rows)
+        copy_rows(connection, into, columns, rows)
     except Exception as exc:
         if getattr(exc, "sqlstate", None) != _UNIQUE:
             raise
+        connection.exec_driver_sql("ROLLBACK TO SAVEPOINT rows")
         return _insert_missing(connection, into, columns, rows)
     return {row[0] for row in rows}
 

@@ -149,11 +149,6 @@ def lapse(connection: Connection, now: datetime) -> None:
             lose(connection, now, lane)
 
 
-def waits(connection: Connection) -> bool:
-    """Return whether any gateway is away and has shown nothing since the present connection began."""
-    return bool(connection.execute(_WAITS).scalar_one())
-
-
 def born(connection: Connection, gateway: int, state: GatewayState, now: datetime, lane: int | None = None) -> None:
     """Take a state; call it before the session of the gateway's row is replaced.
 
@@ -255,7 +250,8 @@ _NOT_AWAY = (
     .where(~exists().where(AWAY.c.gateway == gateways.c.id, AWAY.c.ended.is_(None)))
     .order_by(gateways.c.id)
 )
-_WAITS = select(exists().where(AWAY.c.ended.is_(None), AWAY.c.seen.is_(None)))
+AWAY_WAITS = exists().where(AWAY.c.ended.is_(None), AWAY.c.seen.is_(None))
+"""Whether any gateway is away and has shown nothing since the present connection began."""
 _SEE = (
     update(AWAY)
     .where(AWAY.c.ended.is_(None), AWAY.c.seen.is_(None), in_list(AWAY.c.gateway, "b_gateways"))

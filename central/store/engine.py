@@ -28,6 +28,7 @@ from sqlalchemy import (
     Connection,
     Integer,
     MetaData,
+    Select,
     Table,
     and_,
     bindparam,
@@ -126,7 +127,7 @@ def listed(column: ColumnElement[Any], values: Iterable[str | int]) -> ColumnEle
 
     They are one parameter of the statement, a JSON array: a place for each value costs more than looking it up.
     """
-    return _is_in(column, json_each(json_list(values)), "listed")
+    return column.in_(_values(column, json_each(json_list(values)), "listed"))
 
 
 def in_list(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
@@ -134,15 +135,20 @@ def in_list(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
 
     As :func:`listed`, for statements that are made once: SQLAlchemy then need not look at them again each time.
     """
-    return _is_in(column, json_each(bindparam(name)), f"listed_{name}")
+    return column.in_(listed_values(column, name))
 
 
-def _is_in(column: ColumnElement[Any], values: json_each, name: str) -> ColumnElement[bool]:
+def listed_values(column: ColumnElement[Any], name: str) -> Select[Any]:
+    """Return the values in such a parameter as rows, of the type of a column."""
+    return _values(column, json_each(bindparam(name)), f"listed_{name}")
+
+
+def _values(column: ColumnElement[Any], values: json_each, name: str) -> Select[Any]:
     each = values.table_valued("value", name=name).c.value
-    return column.in_(select(sql_cast(each, BigInteger) if isinstance(column.type, Integer) else each))
+    return select(sql_cast(each, BigInteger) if isinstance(column.type, Integer) else each)
 
 
-def json_list(values: Iterable[str | int]) -> str:
+def json_list(values: Iterable[str | int | tuple[int, ...]]) -> str:
     """Return values as the parameter of :func:`in_list` has them."""
     return dump_json(list(values))
 

@@ -129,19 +129,19 @@ class Store:
         with self.database.reading() as connection:
             return connection.execute(select(gateways.c.id).limit(1)).first() is None
 
+    @paused_collector()
     def ingest(self, messages: Iterable[Message]) -> IngestResult:
         """Store what the messages hold, all of it in one transaction that is on disk when this returns.
 
         What a message makes fail costs that message, or that element of a batch, which is then rejected. Raises
         StoreError where the file fails; then nothing is stored.
         """
-        with paused_collector():
-            items, rejected = _read(messages)
-            self._make_months(self._now().date())
-            try:
-                lines, outcome = self._commit_surely(items, rejected, self._store)
-            except _Defect:
-                lines, outcome = self._commit_surely(items, rejected, self._store_parts)
+        items, rejected = _read(messages)
+        self._make_months(self._now().date())
+        try:
+            lines, outcome = self._commit_surely(items, rejected, self._store)
+        except _Defect:
+            lines, outcome = self._commit_surely(items, rejected, self._store_parts)
         remarks.write(lines)
         return IngestResult(outcome.stored, outcome.repeated, len(rejected) + len(outcome.rejected))
 

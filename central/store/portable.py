@@ -24,6 +24,25 @@ def _json_each(element: json_each, compiler: SQLCompiler, **kwargs: Any) -> str:
     return f"json_array_elements_text(CAST({compiler.process(element.clauses, **kwargs)} AS JSON))"
 
 
+class json_item(GenericFunction[Any]):  # noqa: N801 - as above
+    """The value at a position in a JSON array, which is a literal; as text in PostgreSQL."""
+
+    name = "json_item"
+    inherit_cache = True
+
+
+@compiles(json_item, "sqlite")
+def _json_item_sqlite(element: json_item, compiler: SQLCompiler, **kwargs: Any) -> str:
+    array, position = (compiler.process(each, **kwargs) for each in element.clauses)
+    return f"json_extract({array}, '$[{position}]')"
+
+
+@compiles(json_item, "postgresql")
+def _json_item(element: json_item, compiler: SQLCompiler, **kwargs: Any) -> str:
+    array, position = (compiler.process(each, **kwargs) for each in element.clauses)
+    return f"(CAST({array} AS JSON) ->> {position})"
+
+
 def is_postgresql(connection: Connection) -> bool:
     """Return whether a connection leads to a server; else it is SQLite's."""
     return connection.dialect.name == "postgresql"

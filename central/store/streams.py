@@ -9,12 +9,28 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, bindparam, delete, func, insert, null, or_, select, union_all, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    and_,
+    bindparam,
+    cast,
+    delete,
+    func,
+    insert,
+    literal_column,
+    null,
+    or_,
+    select,
+    union_all,
+    update,
+)
 
 from central.coverage import Coverage
 from central.store.bodies import extent_of_gap
 from central.store.bulk import serialize
 from central.store.engine import in_list, insert_many, json_list, utc
+from central.store.portable import json_each, json_item
 from central.store.tables import events, forgotten, gaps, gateways, streams
 
 MAX_GATEWAYS = 10_000
@@ -273,15 +289,22 @@ _GAPS = (
     )
     .order_by(gaps.c.first)
 )
+_PLACE = json_each(bindparam("places")).table_valued("value", name="place").c.value
+_WANTED = select(
+    *(
+        cast(json_item(_PLACE, literal_column(at)), BigInteger).label(name)
+        for at, name in (("0", "stream"), ("1", "at"))
+    )
+).subquery("wanted")
 _PLACES = union_all(
     select(
         *(events.c.stream, events.c.sequence, events.c.id, events.c.digest, events.c.previous, events.c.key),
-    ).where(events.c.stream == bindparam("stream"), in_list(events.c.sequence, "sequences")),
+    ).join(_WANTED, and_(events.c.stream == _WANTED.c.stream, events.c.sequence == _WANTED.c.at)),
     select(
         *(forgotten.c.stream, forgotten.c.sequence, forgotten.c.id, forgotten.c.digest, null(), forgotten.c.event),
-    ).where(forgotten.c.stream == bindparam("stream"), in_list(forgotten.c.sequence, "sequences")),
+    ).join(_WANTED, and_(forgotten.c.stream == _WANTED.c.stream, forgotten.c.sequence == _WANTED.c.at)),
 ).order_by("key")
-"""Events and, without ``previous``, pruned ones of one stream, in the order of arrival."""
+"""Events and, without ``previous``, pruned ones at places, each [stream, sequence], in the order of arrival."""
 
 
 def _load_gateways(connection: Connection, names: set[str]) -> dict[str, Gateway]:
@@ -325,11 +348,8 @@ def _load_gaps(connection: Connection, key: int, around: set[int]) -> list[tuple
 
 
 def _load_places(connection: Connection, by_key: Mapping[int, Stream], places: list[tuple[int, int]]) -> None:
-    wanted: dict[int, list[int]] = {}
-    for stream, sequence in places:
-        wanted.setdefault(stream, []).append(sequence)
-    for stream, sequences in wanted.items():
-        values = {"stream": stream, "sequences": json_list(sequences)}
-        for _, sequence, identity, digest, previous, _ in connection.execute(_PLACES, values):
-            place = by_key[stream].place(sequence)
-            (place.events if previous is not None else place.forgotten).append(PlaceClaim(identity, digest, previous))
+    if not places:
+        return
+    for stream, sequence, identity, digest, previous, _ in connection.execute(_PLACES, {"places": json_list(places)}):
+        place = by_key[stream].place(sequence)
+        (place.events if previous is not None else place.forgotten).append(PlaceClaim(identity, digest, previous))

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, NamedTuple
 
-from sqlalchemy import BigInteger, Connection, Index, bindparam, insert, or_, select, text, update
+from sqlalchemy import BigInteger, Connection, Index, bindparam, exists, insert, or_, select, text, update
 from sqlmodel import Field
 
 from central.store.bodies import extent_of_gap
@@ -121,3 +121,4 @@ _WAITING = (
     .where(TAIL.c.held.is_(None))
 )
 _WAITING_OF = _WAITING.where(in_list(TAIL.c.stream, "streams"))
+TAIL_WAITS = exists().where(TAIL.c.held.is_(None), in_list(TAIL.c.stream, "streams"))

@@ -22,6 +22,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    literal_column,
     or_,
     select,
     text,
@@ -31,7 +32,7 @@ from sqlmodel import Field
 
 from central.event import INCIDENTS, Event, TerminalState, read_stored
 from central.store.bulk import serialize_terminals
-from central.store.engine import KEY, Row, chunks, in_list, json_list, table
+from central.store.engine import KEY, Row, chunks, in_list, json_list, listed_values, table
 from central.store.findings import Findings
 from central.store.ownership import counted_then
 from central.store.punches import Arrived
@@ -301,7 +302,7 @@ class TerminalBatch:
         serialize_terminals(self._connection, punched, changed)
 
     def incidents(self, arrived: Iterable[tuple[Stream, Event, int]]) -> list[Changed]:
-        """Store the incidents of new events; return where doubts have changed."""
+        """Store the incidents of new events; return where doubts have changed by them and by watermarks."""
         rows: list[dict[str, Any]] = [
             {
                 "event": key,
@@ -328,9 +329,9 @@ class TerminalBatch:
                 since[row["gateway"]] = min(row["begin"], since.get(row["gateway"], row["begin"]))
         for key, begin in since.items():
             changed += self._end_outages(key, names[key], begin)
-        return changed + self._resolve() + self._moved + self._beside(arrived)
+        return changed + self._moved
 
-    def _beside(self, arrived: Iterable[tuple[Stream, Event, int]]) -> list[Changed]:
+    def beside(self, arrived: Iterable[tuple[Stream, Event, int]]) -> list[Changed]:
         """Return the punches without a date whose neighbours may have arrived."""
         near: dict[int, tuple[str, list[int]]] = {}
         for stream, event, _ in arrived:
@@ -358,8 +359,8 @@ class TerminalBatch:
         if not instants:
             return []
         ends = {
-            "first": min(min(read) for read in instants.values()) - FAST_OR_SLOW_S,
-            "last": max(max(read) for read in instants.values()) + FAST_OR_SLOW_S,
+            "first": min(min(read) for read in instants.values()),
+            "last": max(max(read) for read in instants.values()),
         }
         found = self._connection.execute(
             _OUTAGES, {**ends, "gateways": json_list(sorted(keys)), "serials": json_list(sorted(instants))}
@@ -386,7 +387,7 @@ class TerminalBatch:
             self._connection.execute(_SET_END, [{"b_event": row.event, "end": row.ends} for row in moved])
         return [Changed(name, row.serial, row.begin, row.end) for row in moved]
 
-    def _resolve(self) -> list[Changed]:
+    def resolve(self) -> list[Changed]:
         """Let each unconfirmed live event lie at the moment of its punch, once that is held."""
         found = self._connection.execute(_UNRESOLVED).all()
         if not found:
@@ -443,6 +444,7 @@ _WITH_WAITING = select(streams.c.id).where(
     exists().where(WATERMARK.c.stream == streams.c.id, WATERMARK.c.counted.is_(None)),
 )
 """Streams of gateways: the watermarks that wait are found by their own index, and those that count are not read."""
+WATERMARK_WAITS = _WITH_WAITING.exists()
 _BEFORE = streams.alias("predecessor")
 
 
@@ -524,27 +526,37 @@ _UNRESOLVED = (
     .join(gateways, gateways.c.id == INCIDENT.c.gateway)
     .where(INCIDENT.c.punch.is_not(None))
 )
+UNRESOLVED_WAITS = exists().where(INCIDENT.c.punch.is_not(None))
+_OUTAGE_AROUND = (
+    INCIDENT.c.gateway.in_(
+        listed_values(INCIDENT.c.gateway, "gateways").union(
+            select(TERMINAL.c.gateway).where(in_list(TERMINAL.c.serial, "serials"))
+        )
+    ),
+    INCIDENT.c.kind.in_([literal_column(f"'{kind}'") for kind in OUTAGES]),
+    INCIDENT.c.end >= bindparam("first", type_=BigInteger) - FAST_OR_SLOW_S,
+    INCIDENT.c.end < FOREVER,
+    INCIDENT.c.begin <= bindparam("last", type_=BigInteger) + FAST_OR_SLOW_S,
+)
+"""An outage around punches, of a gateway that sent them or has named their terminals.
+
+The gateways are one list, and the kinds are written out: so databases look into the index for each of them.
+"""
 _OUTAGES = (
     select(gateways.c.name, INCIDENT.c.serial, INCIDENT.c.begin, INCIDENT.c.end)
     .join(gateways, gateways.c.id == INCIDENT.c.gateway)
-    .where(
-        or_(
-            in_list(INCIDENT.c.gateway, "gateways"),
-            INCIDENT.c.gateway.in_(select(TERMINAL.c.gateway).where(in_list(TERMINAL.c.serial, "serials"))),
-        ),
-        INCIDENT.c.kind.in_(OUTAGES),
-        INCIDENT.c.end >= bindparam("first"),
-        INCIDENT.c.end < FOREVER,
-        INCIDENT.c.begin <= bindparam("last"),
-    )
+    .where(*_OUTAGE_AROUND)
     .distinct()
 )
-"""Outages that have ended, of gateways that sent punches or have named their terminals."""
-_MISDATED_NEAR = select(INCIDENT.c.serial, INCIDENT.c.begin, INCIDENT.c.end).where(
-    INCIDENT.c.stream == bindparam("stream"),
+OUTAGE_WAITS = exists().where(*_OUTAGE_AROUND)
+_IS_MISDATED_NEAR = (
     INCIDENT.c.sequence.between(bindparam("low"), bindparam("high")),
     INCIDENT.c.kind == "misdated",
 )
+_MISDATED_NEAR = select(INCIDENT.c.serial, INCIDENT.c.begin, INCIDENT.c.end).where(
+    INCIDENT.c.stream == bindparam("stream"), *_IS_MISDATED_NEAR
+)
+MISDATED_WAITS = exists().where(in_list(INCIDENT.c.stream, "streams"), *_IS_MISDATED_NEAR)
 _RECORDS = (
     select(events.c.stream, events.c.body)
     .join(streams, streams.c.id == events.c.stream)
