@@ -1,4 +1,4 @@
-"""Whether the one statement about what waits leaves out nothing that the statements of its subjects would find."""
+"""Whether the one statement that shows what waits leaves out nothing that the statements of its subjects would find."""
 
 import tempfile
 from functools import partial
@@ -28,9 +28,9 @@ EVERYTHING = Waiting(*(True for _ in Waiting._fields))
 def test_a_batch_stores_the_same_as_if_everything_waited(seed: int) -> None:
     """Incidents, ends of streams, watermarks, absent gateways and marks, of batches in any order."""
     with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
-        asked = stored(Path(one), seed)
+        found = stored(Path(one), seed)
         with patch("central.store.batch.find_waiting", return_value=EVERYTHING):
-            assert asked == stored(Path(two), seed)
+            assert found == stored(Path(two), seed)
 
 
 def stored(folder: Path, seed: int) -> dict[str, list[tuple[Any, ...]]]:
