@@ -1,11 +1,12 @@
 """What keeps how many verdicts provisional, and which decision or import would settle it. Pure."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from typing import Any, NamedTuple
 
-from central.reports.messages import message
-from central.texts import Language
+from central.reports.messages import message, patterned
+from central.texts import Language, _
 
 CLOCKS = frozenset(
     ("step", "drift", "unverified", "unmeasured", "host_time", "suspect", "arrival", "state_variants"),
@@ -25,6 +26,15 @@ SETTLED_BY = {
 """The sentence that says what settles a doubt."""
 HOW = {"outage": "how_outage", "unread": "how_unread", "unattributed": "how_unattributed"}
 """Commands that help to settle a doubt, for those who work at the command line."""
+
+_DETAILS = (
+    (re.compile(r"stream (?P<stream>\S+) sequences? (?P<numbers>\S+)"), _("stream {stream} sequence {numbers}")),
+    (re.compile(r"stream (?P<stream>\S+) up to sequence (?P<number>\S+)"), _("stream {stream} up to sequence {number}")),
+    (re.compile(r"gateway (?P<gateway>\S+) offline"), _("gateway {gateway} is not connected")),
+    (re.compile(r"gateway (?P<gateway>\S+) out of contact"), _("the centre had no connection to gateway {gateway}")),
+    (re.compile(r"punch (?P<id>\S+)"), _("punch {id}")),
+)
+"""Details of doubts as central.timesheet.unknown writes them: they enter digests, so in one language."""
 
 
 class Kept(NamedTuple):
@@ -97,7 +107,12 @@ def what_of(one: Doubted, language: Language) -> str:
     what = message("suspect_punch" if one.what == "suspect" else one.what, language)
     if one.terminal:
         what += message("at_terminal", language, terminal=one.terminal)
-    return f"{what} ({one.detail})" if one.detail else what
+    return f"{what} ({detail_words(one.detail, language)})" if one.detail else what
+
+
+def detail_words(detail: str, language: Language) -> str:
+    """Return the detail of a doubt in a language; one of no known form stays as it is."""
+    return patterned(_DETAILS, detail, language)
 
 
 def settled_by(one: Doubted, language: Language) -> str:

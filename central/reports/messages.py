@@ -1,9 +1,11 @@
 """Texts of reports by their codes."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from central.texts import Language, Text, _, in_context
+from central.words import VALUES, word_of
 
 MESSAGES: Mapping[str, Text] = {
     # heads
@@ -314,3 +316,14 @@ def message(code: str, language: Language, **values: Any) -> str:
     """Return a text by its code, with its values; a code that no text has is its own text."""
     text = MESSAGES.get(code)
     return code if text is None else text.into(language, **values)
+
+
+def patterned(patterns: Iterable[tuple[re.Pattern[str], Text]], text: str, language: Language) -> str:
+    """Return what a text of the judgement says in a language; one of no known form stays as it is."""
+    for pattern, words in patterns:
+        if (found := pattern.fullmatch(text)) is not None:
+            values: dict[str, object] = dict(found.groupdict())
+            if "kind" in values:
+                values["kind"] = word_of(VALUES, str(values["kind"]))
+            return words.into(language, **values)
+    return text

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from central.moments import print_moment
-from central.reports.messages import FIELDS, MESSAGES, message
+from central.reports.doubts import detail_words
+from central.reports.messages import FIELDS, MESSAGES, message, patterned
 from central.store.results import Revision
 from central.texts import Language, Text, _
 from central.timesheet.clock import print_local, print_time
@@ -242,7 +243,7 @@ def _evidence(punch: Mapping[str, Any], zone: tzinfo | None, language: Language)
         offset = print_decimal(f"{clock['offset_ms'] / 1000:+.1f}", language)
         yield message("clock", language, offset=offset, measured=print_moment(clock.get("measured") or "-", zone))
     if punch.get("suspect"):
-        words = ", ".join(f"{word} ({message(word, language)})" for word in punch["suspect"])
+        words = ", ".join(with_meaning(word, language) for word in punch["suspect"])
         yield message("suspect", language, suspect=words)
     if punch.get("paper"):
         yield message("vouched", language, paper=punch["paper"])
@@ -257,7 +258,7 @@ def _doubts(reasons: Iterable[Reason], language: Language) -> Iterator[str]:
         if reason.get("terminal"):
             what += message("at_terminal", language, terminal=reason["terminal"])
         if reason.get("detail"):
-            what += f" ({_patterned(_DETAILS, reason['detail'], language)})"
+            what += f" ({detail_words(reason['detail'], language)})"
         between = "from" in reason and message("between", language, from_=reason["from"], to=reason["to"] or "…")
         yield message("doubt", language, slot=meaning_of(reason["slot"], language), what=what, between=between or "")
 
@@ -298,26 +299,8 @@ _SEGMENTS = (
     (re.compile(r"(?P<kind>off)"), _("{kind}")),
 )
 """Parts of a plan's version as central.timesheet.assemble writes them: they enter digests, so in one language."""
-_DETAILS = (
-    (re.compile(r"stream (?P<stream>\S+) sequences? (?P<numbers>\S+)"), _("stream {stream} sequence {numbers}")),
-    (re.compile(r"punch (?P<id>\S+)"), _("punch {id}")),
-)
-"""Details of doubts as central.timesheet.unknown writes them."""
-
-
 def _version(version: str, language: Language) -> str:
-    return " · ".join(_patterned(_SEGMENTS, part, language) for part in version.split(" · "))
-
-
-def _patterned(patterns: Iterable[tuple[re.Pattern[str], Text]], text: str, language: Language) -> str:
-    """Return what a text of the judgement says in a language; one of no known form stays as it is."""
-    for pattern, words in patterns:
-        if (found := pattern.fullmatch(text)) is not None:
-            values = found.groupdict()
-            return words.into(
-                language, **values | ({"kind": word_of(VALUES, values["kind"])} if "kind" in values else {})
-            )
-    return text
+    return " · ".join(patterned(_SEGMENTS, part, language) for part in version.split(" · "))
 
 
 def _joined(values: Any) -> str:
@@ -374,7 +357,7 @@ def _punch_words(punch: Reason, language: Language) -> str:
 
 
 def _doubt_words(doubt: Reason, language: Language) -> str:
-    detail = f" ({_patterned(_DETAILS, doubt['detail'], language)})" if doubt.get("detail") else ""
+    detail = f" ({detail_words(doubt['detail'], language)})" if doubt.get("detail") else ""
     return message("suspect_punch" if doubt["what"] == "suspect" else doubt["what"], language) + detail
 
 

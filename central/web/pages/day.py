@@ -19,7 +19,7 @@ from central.web.pages.person import known_at, places_of
 from central.web.pages.today import line_of
 from central.web.verdicts import entry_of
 from central.web.views.day_strip import strip
-from central.words import rule_words
+from central.words import MEANINGS, meaning_of, rule_words, with_meaning
 
 TEXTS: Mapping[str, Text] = {
     "day_page": _("A person's day"),
@@ -60,6 +60,7 @@ def page_of_day(look: Look) -> Shown:
             words = line_of(standing.standing, standing.standing.marks, standing.words[look.language], on, look.t)
         content = found.content
         rules = dict(_rules([content, *(load_json(one.changed) for one in found.history)], look.language))
+        rules |= {with_meaning(name, look.language): meaning_of(name, look.language) for name in MEANINGS}
         strips = (
             {}
             if content is None

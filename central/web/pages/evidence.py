@@ -18,9 +18,9 @@ from central.web.verdicts import verdicts_of
 DAYS, MOST_DAYS = 7, 31
 """How many dates the page shows, and may show."""
 MOST = 200
+"""Rows of a table."""
 KEPT_S = 60.0
 """How long the list of what keeps verdicts provisional stands."""
-"""Rows of a table."""
 KINDS: Mapping[str, Text] = {
     "lost": in_context("incident", "not reachable"),
     "found": in_context("incident", "not reachable"),

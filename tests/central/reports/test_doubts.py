@@ -1,18 +1,24 @@
 """``hadir-central doubts``: what keeps verdicts provisional, in numbers, with what settles it."""
 
+import ast
+import inspect
 import json
 import os
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from central.moments import print_moment
-from central.reports.doubts import SETTLED_BY, Doubted, doubted, kept_by, line
+from central.policy.model import Suspect
+from central.reports.doubts import SETTLED_BY, Doubted, detail_words, doubted, kept_by, line, settled_by, what_of
 from central.reports.messages import MESSAGES
 from central.texts import Language
+from central.timesheet import doubt, unknown
+from central.timesheet.doubt import STANDING, UNSURE
+from central.words import MEANINGS
 from tests import command
 from tests.central.store.office import POLICIES, Centre
 from tests.central.stores import address
@@ -85,6 +91,37 @@ def test_every_doubt_of_the_judgement_has_words_and_what_settles_it() -> None:
         assert {what, settled} <= MESSAGES.keys()
         one = Doubted(what, "lobby", "stream x", 2, 1, date(2026, 9, 1), date(2026, 9, 2))
         assert "2026-09-01 - 2026-09-02" in line(one, Language.ENGLISH)
+
+
+def codes() -> set[str]:
+    """Return the doubts that the sources of the judgement raise: constants of `Doubt`, and those of named sets."""
+    calls = (node for module in (unknown, doubt) for node in ast.walk(ast.parse(inspect.getsource(module))))
+    raised = (node for node in calls if isinstance(node, ast.Call) and getattr(node.func, "id", "").endswith("Doubt"))
+    third = {part.args[2].value for part in raised if len(part.args) > 2 and isinstance(part.args[2], ast.Constant)}
+    return third | UNSURE | STANDING | set(unknown.RECORDS) | {"outage", "suspect", "arrival", "state_variants"}
+
+
+@pytest.mark.parametrize("language", Language)
+def test_no_code_of_the_judgement_is_shown_as_it_is(language: Language) -> None:
+    """Doubts, suspects of punches, and their details, have words in both languages."""
+    assert {"gap", "unattributed", "drift", "unread"} <= codes()
+    for what in codes():
+        one = Doubted(what, None, None, 1, 1, date(2026, 9, 1), date(2026, 9, 1))
+        assert what_of(one, language) not in (what, "")
+        assert settled_by(one, language) != SETTLED_BY.get(what, "settle_clock")
+    for suspect in get_args(Suspect):
+        assert MEANINGS[suspect].into(language) != suspect
+    for detail in (
+        "stream 0f3a sequences 3-9",
+        "stream 0f3a up to sequence 9",
+        "stream 0f3a sequence 9",
+        "gateway kota/utama offline",
+        "gateway kota/utama out of contact",
+        "punch 01J8",
+    ):
+        shown = detail_words(detail, language)
+        assert shown != detail or language is Language.ENGLISH
+        assert language is Language.ENGLISH or not {"sequence", "sequences", "offline", "punch"} & set(shown.split())
 
 
 def test_a_doubt_of_two_slots_counts_once() -> None:

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from central.texts import Language
+from central.words import MEANINGS
 from tests.central.web.month import HEBREW, LONG, serve_month
 from tests.central.web.site import Answer, Browser, Served
 
@@ -199,6 +201,13 @@ def test_names_are_text_whatever_they_hold(chief: Browser) -> None:
         assert "<script>alert" not in body
         assert "<b>Dua" not in body
     assert f"<bdi>{HEBREW}</bdi>" in chief.get(TODAY).body
+
+
+def test_a_suspect_of_a_punch_is_shown_in_words(chief: Browser) -> None:
+    """The name that the protocol and registers have stays at the command line."""
+    found = texts(chief.get("/day/a?date=2026-08-31&lang=id"))
+    assert MEANINGS["drift"].into(Language.INDONESIAN) in found
+    assert "drift" not in found
 
 
 def test_a_date_is_shown_as_it_was_known(chief: Browser) -> None:
