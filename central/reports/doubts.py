@@ -29,7 +29,10 @@ HOW = {"outage": "how_outage", "unread": "how_unread", "unattributed": "how_unat
 
 _DETAILS = (
     (re.compile(r"stream (?P<stream>\S+) sequences? (?P<numbers>\S+)"), _("stream {stream} sequence {numbers}")),
-    (re.compile(r"stream (?P<stream>\S+) up to sequence (?P<number>\S+)"), _("stream {stream} up to sequence {number}")),
+    (
+        re.compile(r"stream (?P<stream>\S+) up to sequence (?P<number>\S+)"),
+        _("stream {stream} up to sequence {number}"),
+    ),
     (re.compile(r"gateway (?P<gateway>\S+) offline"), _("gateway {gateway} is not connected")),
     (re.compile(r"gateway (?P<gateway>\S+) out of contact"), _("the centre had no connection to gateway {gateway}")),
     (re.compile(r"punch (?P<id>\S+)"), _("punch {id}")),

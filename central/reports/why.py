@@ -12,9 +12,9 @@ from central.moments import print_moment
 from central.reports.doubts import detail_words
 from central.reports.messages import FIELDS, MESSAGES, message, patterned
 from central.store.results import Revision
-from central.texts import Language, Text, _
+from central.texts import Language, _
 from central.timesheet.clock import print_local, print_time
-from central.words import REGISTERS, VALUES, meaning_of, print_cut, print_decimal, print_source, with_meaning, word_of
+from central.words import REGISTERS, meaning_of, print_cut, print_decimal, print_source, with_meaning, word_of
 
 Reason = Mapping[str, Any]
 
@@ -299,6 +299,8 @@ _SEGMENTS = (
     (re.compile(r"(?P<kind>off)"), _("{kind}")),
 )
 """Parts of a plan's version as central.timesheet.assemble writes them: they enter digests, so in one language."""
+
+
 def _version(version: str, language: Language) -> str:
     return " · ".join(patterned(_SEGMENTS, part, language) for part in version.split(" · "))
 
