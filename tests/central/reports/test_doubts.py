@@ -97,7 +97,9 @@ def codes() -> set[str]:
     """Return the doubts that the sources of the judgement raise: constants of `Doubt`, and those of named sets."""
     calls = (node for module in (unknown, doubt) for node in ast.walk(ast.parse(inspect.getsource(module))))
     raised = (node for node in calls if isinstance(node, ast.Call) and getattr(node.func, "id", "").endswith("Doubt"))
-    third = {part.args[2].value for part in raised if len(part.args) > 2 and isinstance(part.args[2], ast.Constant)}
+    third = {
+        str(part.args[2].value) for part in raised if len(part.args) > 2 and isinstance(part.args[2], ast.Constant)
+    }
     return third | UNSURE | STANDING | set(unknown.RECORDS) | {"outage", "suspect", "arrival", "state_variants"}
 
 
