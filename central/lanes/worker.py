@@ -92,6 +92,12 @@ class Worker:
 
         A database that goes away later is waited for, unless it refuses this worker then.
         """
+        try:
+            self._run()
+        finally:
+            self._stopped.set()  # its threads end with it, also where it raises
+
+    def _run(self) -> None:
         with self._opened() as database:
             self._agree(database)
             threading.Thread(target=self._watch_commits, args=(database,), name="commits", daemon=True).start()

@@ -174,6 +174,7 @@ def test_a_worker_whose_plan_an_inbox_without_lanes_has_ended_ends_too(database_
             assert [str(one).partition(": ")[2] for one in ended] == [
                 "its lanes have been removed while this worker ran; start it again"
             ]
+            eventually(lambda: all(one.name != "commits" for one in threading.enumerate()), what="its threads to end")
         finally:
             worker.stop()
             thread.join(WAIT_S)
