@@ -387,6 +387,7 @@ def spread_awaited(connection: Connection, one: Marked, places: Iterable[str]) -
     marked = select(AWAITED.c.person, AWAITED.c.date).where(
         _WAITS,
         AFFECTED.c.cause == one.cause,
+        AFFECTED.c.subject.between("person:", "person;"),  # else the end of a site's code could be taken for a key
         AWAITED.c.person == _PERSON_OF_MARK,
         AWAITED.c.date.between(AFFECTED.c.first, AFFECTED.c.last),
     )

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import select
 
 from central.store import Message, marks
+from central.timesheet.affected import Mark
 from central.timesheet.wanted import expand_all
 from tests.central.store.office import Centre
 
@@ -81,6 +82,19 @@ def test_logs_that_are_read_on_mark_each_waiting_day_once(centre: Centre) -> Non
     found = expanded(centre)
 
     assert sorted((subject.removeprefix("person:"), first) for subject, first, *_ in found) == sorted(awaited)
+
+
+def test_a_site_whose_code_ends_as_the_key_of_a_person_hides_no_waiting_day(centre: Centre) -> None:
+    """Of marks of one cause, those of people alone show that a day is marked; this person is of another site."""
+    key, on = "02-bkpsdm", date(2026, 9, 1)
+    centre.enter("people", f"key,name,employment,unit,from\n{key},Contoh,pns,dinas,2026-08-24\n")
+    centre.enter("enrolments", f"pin,terminal,person,from\n9000,S-99,{key},2026-01-01\n")
+    centre.recompute.run()
+    with centre.database.writing() as connection:
+        marks.set_awaited(connection, {(key, on): True})
+        places = [Mark("site:3602-bkpsdm", on, on), Mark("awaited:S-99", on, on)]
+        marks.mark(connection, places, {"kind": "ownership"}, "")
+    assert (f"person:{key}", "2026-09-01") in {(subject, first) for subject, first, *_ in expanded(centre)}
 
 
 def test_a_serial_number_with_a_blank_concerns_its_people(centre: Centre) -> None:
