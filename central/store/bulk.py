@@ -3,7 +3,8 @@
 SQLite has one writer at a time and its driver writes many rows quickly; there these functions do nothing special.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from zlib import crc32
 
@@ -65,12 +66,28 @@ def _terminal_key(serial: str) -> int:
     return _LOCK + _TERMINALS + crc32(serial.encode()) % _TERMINAL_LOCKS
 
 
+@contextmanager
+def copying(connection: Connection, statement: str) -> Iterator[Any]:
+    """Yield what takes the rows of a COPY statement; the driver runs it alone, and raises its own errors.
+
+    A connection that the server has ended is given up at once. Else SQLAlchemy, which has not seen that, would roll
+    back on it and raise the error of that in place of why it ended.
+    """
+    driver: Any = connection.connection.driver_connection
+    try:
+        with driver.cursor().copy(statement) as rows:
+            yield rows
+    except Exception:
+        if driver.broken:
+            connection.invalidate()
+        raise
+
+
 def copy_rows(connection: Connection, into: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Add rows to a table of PostgreSQL with COPY; none may have a key that is there."""
-    driver: Any = connection.connection.driver_connection
-    with driver.cursor().copy(f"COPY {into.name} ({', '.join(columns)}) FROM STDIN") as copying:
+    with copying(connection, f"COPY {into.name} ({', '.join(columns)}) FROM STDIN") as taking:
         for row in rows:
-            copying.write_row(row)
+            taking.write_row(row)
 
 
 def insert_new(connection: Connection, into: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> set[Any]:

@@ -184,8 +184,7 @@ class Server:
                 take = "pg_advisory_xact_lock" if alone else "pg_advisory_xact_lock_shared"
                 limit = f"set_config('{_IDLE_WITHIN}', '{WRITES_S}s', true)"
                 connection.exec_driver_sql(f"SELECT {limit}, {take}({LOCKS}, {WRITING})")
-            with _left_when_broken(connection):
-                yield connection
+            yield connection
 
     @contextmanager
     def _of_a_moment(self, engine: sqlalchemy.Engine) -> Iterator[Connection]:
@@ -202,7 +201,7 @@ class Server:
                 take = f"pg_advisory_lock_shared({LOCKS}, {WRITING})"
                 connection.exec_driver_sql(f"SELECT {take}, {limits.format(WRITES_S, WRITES_S)}")
             try:
-                with connection.begin(), _left_when_broken(connection):
+                with connection.begin():
                     yield connection
             finally:
                 try:
@@ -264,20 +263,6 @@ class Server:
         if cause.sqlstate is None:
             return not isinstance(cause, psycopg.DataError)
         return cause.sqlstate[:2] not in ("22", "23")
-
-
-@contextmanager
-def _left_when_broken(connection: Connection) -> Iterator[None]:
-    """Leave a connection that the server has ended, so that its end is what the caller gets, not a failing ROLLBACK.
-
-    SQLAlchemy sees it by itself, but not in what COPY raises, which the driver does alone.
-    """
-    try:
-        yield
-    except psycopg.Error:
-        if not connection.invalidated and getattr(connection.connection.driver_connection, "broken", False):
-            connection.invalidate()
-        raise
 
 
 _IDLE_WITHIN, _IDLE = "idle_in_transaction_session_timeout", "idle_session_timeout"

@@ -19,6 +19,7 @@ from sqlalchemy.exc import InvalidRequestError
 
 from central.event import decode_text
 from central.store import partitions
+from central.store.bulk import copying
 from central.store.engine import is_url, place_of, revisions
 from central.store.errors import StoreError
 from central.store.sqlite import EMPTY
@@ -184,10 +185,10 @@ def _copy(
     total = _Sum()
     connection.execute(text(f'ALTER TABLE "{into.name}" DISABLE TRIGGER USER'))
     try:
-        with driver.cursor().copy(f'COPY "{into.name}" ({names}) FROM STDIN') as copying:
+        with copying(connection, f'COPY "{into.name}" ({names}) FROM STDIN') as taking:
             for row in _rows(reading, into):
                 total.add(row)
-                copying.write_row(row)
+                taking.write_row(row)
                 if total.rows % ROWS == 0:
                     progress(into.name, total.rows)
     except (sqlite3.Error, driver_error(driver), KeyError) as error:

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from central.cli import Code
 from central.policy.office import OfficePolicies
 from central.policy.trial import try_policies
-from central.store import Store, StoreError, StoreLocked, batch, marks
+from central.store import Store, StoreError, StoreLocked, batch, bulk, marks
 from central.store.engine import Database, StoreStalled, writer_lock
 from central.store.portable import LOCKS
 from central.store.postgresql import INBOX, WRITING
@@ -159,6 +159,7 @@ def test_a_batch_of_events_and_one_of_judging_are_done_again_after_standing_stil
         url = address(tmp_path / "centre.db")
         for module, name, work in (
             (batch, "insert_many", lambda: centre.punched("1001", "2026-09-01 07:40:00")),
+            (bulk, "copy_rows", lambda: centre.punched("1001", "2026-09-01 16:10:00")),
             (marks, "lock_people", lambda: centre.at("2026-09-01 20:00")),
         ):
             with monkeypatch.context() as patch, capture_logs() as logs:
