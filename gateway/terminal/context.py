@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -17,7 +17,7 @@ from gateway.log import BoundLogger, get_logger
 from gateway.pending import PendingWrites
 from gateway.settings import TerminalSettings
 from gateway.terminal.entries import Entries
-from gateway.terminal.state import TerminalState
+from gateway.terminal.state import Complete, TerminalState
 from gateway.terminal.timing import Timing
 
 
@@ -49,8 +49,27 @@ class TerminalContext:
 
     def publish_state(self) -> None:
         """Publish the terminal's state, with the newest watermark of all its entries."""
-        self.state.complete = self.entries.newest(self.state.serial, self.state.complete)
+        self.state.complete = self._newest_watermark()
         self.report(f"terminal/{self.name}/state", self.state.payload())
+
+    def advance_watermark(self, begun: datetime) -> None:
+        """State that everything that the log held at ``begun``, by a synchronised clock, is stored.
+
+        The watermark never goes back, but from a moment that has not come: that one is replaced.
+        """
+        known = self._newest_watermark()
+        if known is None or begun > known.until:
+            known = Complete(begun, *self.ledger.end_of_stream())
+        self.state.complete = known
+
+    @property
+    def has_watermark_ahead(self) -> bool:
+        """Whether the watermark lies ahead of a synchronised clock; publishing the state withdraws it."""
+        complete = self.state.complete
+        return complete is not None and self.clock.synchronised() and complete.until > self.clock.now()
+
+    def _newest_watermark(self) -> Complete | None:
+        return self.entries.newest(self.state.serial, self.state.complete, self.clock)
 
     def alarm(self, code: str, variant: str = "", /, **values: object) -> None:
         """Raise an alarm about this terminal; ``values`` fill the message of the table in :mod:`gateway.incidents`."""

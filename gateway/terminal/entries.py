@@ -7,6 +7,7 @@ their own settings and states, and are one terminal for identity, occurrences, a
 import threading
 from collections.abc import Iterable
 
+from gateway.clock import Clock
 from gateway.terminal.state import Complete
 
 
@@ -51,12 +52,20 @@ class Entries:
         with self._lock:
             return any(other != name and found == serial for other, found in self._online.items())
 
-    def newest(self, serial: str | None, complete: Complete | None) -> Complete | None:
-        """Store the watermark of an entry; return the newest one of its terminal."""
-        if serial is None:
-            return complete
+    def newest(self, serial: str | None, complete: Complete | None, clock: Clock) -> Complete | None:
+        """Store the watermark of an entry; return the newest one of its terminal.
+
+        One that lies ahead of a synchronised clock was stated while the clock was ahead: it is dropped.
+        """
         with self._lock:
-            known = self._complete.get(serial)
+            known = None if serial is None else self._complete.get(serial)
+            if clock.synchronised():
+                now = clock.now()
+                complete, known = (None if one is None or one.until > now else one for one in (complete, known))
+            if serial is None:
+                return complete
+            if known is None:
+                self._complete.pop(serial, None)
             if complete is not None and (known is None or complete.until > known.until):
                 known = self._complete[serial] = complete
             return known

@@ -13,7 +13,6 @@ from gateway.terminal.context import TerminalContext
 from gateway.terminal.deliveries import received
 from gateway.terminal.live_events import LiveReceiver
 from gateway.terminal.reading_plan import ReadingPlan
-from gateway.terminal.state import Complete
 
 
 class Stopped(Exception):  # noqa: N818 - no error
@@ -176,16 +175,14 @@ class LogReader:
         ``begun`` is before the count; None: the gateway's clock could not be trusted. A count that is higher than what
         is stored disproves it, also after a reading of the whole log; so does a log that ends before what is stored,
         which a busy terminal answers with. Where the capacity is unknown (Anviz) the count proves nothing: a full log
-        keeps it. The watermark never goes back.
+        keeps it.
         """
-        state, records, known = self._context.state, self._plan.sizes.records, self._context.known()
+        records, known = self._plan.sizes.records, self._context.known()
         may_be_full = self._plan.sizes.capacity is None
         agrees = records == known.in_log and self._plan.count_is_reliable and not may_be_full
         missing = known.shrunk_to is not None or (records is not None and records > known.in_log)
-        if begun is None or missing or not (agrees or whole):
-            return
-        if state.complete is None or begun > state.complete.until:
-            state.complete = Complete(begun, *self._context.ledger.end_of_stream())
+        if begun is not None and not missing and (agrees or whole):
+            self._context.advance_watermark(begun)
 
     def _report_reconciliation(self, log: Reading, result: ReadingResult) -> None:
         """Report the result of reading the whole log."""

@@ -46,6 +46,7 @@ class Reachability:
             lost = cause == "refused" or not self._is_online_elsewhere()
             if lost and cause != "internal":  # driver_failed is raised already
                 context.alarm(code, reason=_for_people(cause, state.reason_code, reason))
+        if failure.report or context.has_watermark_ahead:
             context.publish_state()
         return context.timing.pauses[cause].after(self.outage.failures)
 

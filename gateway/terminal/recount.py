@@ -10,7 +10,6 @@ from drivers.base import Recountable
 from gateway.event import utc_text
 from gateway.terminal.context import TerminalContext
 from gateway.terminal.recount_plan import Explained, RecountPlan, Step
-from gateway.terminal.state import Complete
 
 
 class Recount:
@@ -96,5 +95,5 @@ class Recount:
             days = ", ".join(str(span.first) for span in sorted(plan.missing)[:3])
             values: dict[str, object] = {"records": missing, "days": days}
             context.incident("records_not_delivered", logged=values, values=values)
-        if plan.agrees and self._begun is not None and (state.complete is None or self._begun > state.complete.until):
-            state.complete = Complete(self._begun, *context.ledger.end_of_stream())
+        if plan.agrees and self._begun is not None:
+            context.advance_watermark(self._begun)

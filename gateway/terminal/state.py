@@ -58,7 +58,8 @@ class TerminalState:
     silent_since: datetime | None = None
     """Start of the silence, while it is longer than is usual for this terminal."""
     complete: Complete | None = None
-    """How far its log is known to be stored; it never goes back. None where that cannot be said."""
+    """How far its log is known to be stored; it goes back only from a moment
+    that has not come, stated while the clock was ahead. None where that cannot be said."""
 
     def payload(self) -> dict[str, Any]:
         """Return the message of ``terminal/<name>/state``."""

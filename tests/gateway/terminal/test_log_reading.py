@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from drivers.base import Sizes
+from drivers.base import Sizes, TerminalUnavailable
 from gateway.pause import Pause
 from gateway.terminal.state import Complete
 from gateway.terminal.worker import Worker
@@ -75,14 +75,24 @@ def test_a_gateway_whose_clock_is_not_synchronised_claims_nothing(office: Office
     eventually(lambda: worker.state.complete)
 
 
-def test_it_never_goes_back_with_the_clock(office: Office) -> None:
-    """A synchronised clock may still be set back a little."""
+def test_one_of_a_clock_that_was_ahead_ends_when_the_clock_is_right(office: Office, script: Script) -> None:
+    """It is withdrawn at the next visit, also where the terminal does not answer, and a reading states the true one."""
+    office.clock.offset = timedelta(days=2)
     worker = office.visit(live=False)
     polled(worker)
-    office.clock.offset = timedelta(hours=-1)
-    first = watermark(worker)
-    polled(worker, 3)
-    assert watermark(worker) == first
+    ahead = watermark(worker).until
+    script.silence = TerminalUnavailable("no answer")
+    eventually(lambda: not worker.state.online)
+    office.clock.trusted, office.clock.offset = False, timedelta()
+    number = script.conversations
+    eventually(lambda: script.conversations > number + 2)
+    assert watermark(worker).until == ahead  # a clock that is not synchronised proves nothing against it
+    office.clock.trusted = True
+    eventually(lambda: office.reports[-1][1]["complete"] is None)
+    script.silence = None
+    eventually(lambda: worker.state.complete is not None)
+    assert watermark(worker).until <= office.clock.now() < ahead
+    assert watermark(worker).sequence >= 20
 
 
 def test_a_count_above_what_is_stored_disproves_it(
