@@ -129,6 +129,12 @@ class Coverage:
             return HeldRange(self.assigned, tuple(missing))
         return HeldRange(self.seen, tuple(missing))
 
+    @property
+    def greatest_upto(self) -> int:
+        """Return the highest ``upto`` that a receipt about what is held may have, whatever the age of the gaps."""
+        unconfirmed = list(self._unconfirmed())
+        return unconfirmed[MAX_RANGES].first - 1 if len(unconfirmed) > MAX_RANGES else self.seen
+
     def _unconfirmed(self) -> Iterable[Gap]:
         """Yield the gaps and disputed sequences, in order."""
         if not self.disputed:

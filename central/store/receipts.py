@@ -1,7 +1,8 @@
 """What receipts say: which sequences of each gateway's present stream are held, and how old its gaps are.
 
 The rows say what is held. How long a gap has been open is measured here, with a monotonic clock, by the one process
-that writes receipts; ages begin anew when it starts.
+that writes receipts; ages begin anew when it starts. Until the gaps that it found are old enough to be listed, as the
+writer before may have done, it states nothing: so ``upto`` does not fall when the writer changes.
 """
 
 from collections.abc import Collection, Iterator
@@ -32,6 +33,14 @@ class _Present:
     key: int
     name: str
     coverage: Coverage
+    floor: int = 0
+    """How far an earlier writer may have stated the rows that were read: a receipt that ends before it waits."""
+
+    @classmethod
+    def load(cls, connection: Connection, key: int, name: str, now_s: float) -> "_Present":
+        """Read the rows of a stream; the ages of its gaps begin now."""
+        coverage = _load_coverage(connection, key, now_s)
+        return cls(key, name, coverage, coverage.greatest_upto)
 
 
 @dataclass(slots=True)
@@ -51,7 +60,7 @@ class Receipts:
         for gateway, key, name in found.all():
             if sites is not None and gateway.partition("/")[0] not in sites:
                 continue
-            self._present[gateway] = _Present(key, name, _load_coverage(connection, key, now_s))
+            self._present[gateway] = _Present.load(connection, key, name, now_s)
 
     def update(self, connection: Connection, outcome: Outcome, now_s: float) -> None:
         """Take over what a batch has written: filled sequences, disputed places, and gateways' present streams."""
@@ -60,8 +69,11 @@ class Receipts:
         for gateway in outcome.gateways:
             key, present = gateway.current, self._present.get(gateway.name)
             if key is not None and (present is None or present.key != key):
-                coverage = Coverage(0, 0, [], now_s) if key in created else _load_coverage(connection, key, now_s)
-                self._present[gateway.name] = _Present(key, names[key], coverage)
+                self._present[gateway.name] = (
+                    _Present(key, names[key], Coverage(0, 0, [], now_s))
+                    if key in created
+                    else _Present.load(connection, key, names[key], now_s)
+                )
         for stream in outcome.streams:
             present = self._present.get(stream.gateway.name)
             if present is None or present.key != stream.key:
@@ -72,16 +84,18 @@ class Receipts:
             present.coverage.set_assigned(stream.coverage.assigned, now_s)
             if not stream.created and present.coverage.extent != stream.coverage.extent:
                 # Another lane, which had the site before, has stored what its session still held.
-                present.coverage = _load_coverage(connection, present.key, now_s)
+                self._present[stream.gateway.name] = _Present.load(connection, present.key, present.name, now_s)
         for stream, place in outcome.disputed:
             present = self._present.get(stream.gateway.name)
             if present is not None and present.key == stream.key:
                 present.coverage.disputed.add(place)
 
     def at(self, now_s: float) -> Iterator[Receipt]:
-        """Yield for each gateway what its receipt may say now."""
+        """Yield what the receipt of each gateway may say now, but of those that have to wait."""
         for gateway, present in self._present.items():
-            yield Receipt(gateway, present.name, present.coverage.held_range(now_s))
+            held_range = present.coverage.held_range(now_s)
+            if held_range.upto >= present.floor:
+                yield Receipt(gateway, present.name, held_range)
 
 
 def _load_coverage(connection: Connection, key: int, now_s: float) -> Coverage:
