@@ -21,12 +21,11 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -53,7 +52,7 @@ from tests.standby import Standby
 from tests.torture import clock
 from tests.torture.clock import Clock
 from tests.torture.disk import compiled
-from tests.torture.harness import SAVED_S, STILL_S, ZONE, Outcome, check_same, expected_of
+from tests.torture.harness import SAVED_S, STILL_S, ZONE, Outcome, check_same, expected_of, punching
 from tests.torture.link import Link
 
 SITES = ("dinas-a", "dinas-b", "dinas-c", "dinas-d")
@@ -375,24 +374,15 @@ class Torture:
                 paper = Paper("Kepala Contoh", "Contoh 1/2026")
                 enter_file(opened, scan_register(file, kind), OfficePolicies(POLICIES), paper, self._entered)
 
-    @contextmanager
-    def _fingers(self) -> Iterator[None]:
+    def _fingers(self) -> AbstractContextManager[None]:
         """Let people punch for the length of a block."""
         chance = random.Random(f"{self._seed} fingers")
-        stopping = threading.Event()
 
         def punch() -> None:
-            while not stopping.wait(chance.expovariate(PUNCHES_PER_S)):
-                terminal = chance.choice(self._terminals)
-                terminal.punch(chance.choice(list(terminal.users.values())), chance.choice((0, 1)))
+            terminal = chance.choice(self._terminals)
+            terminal.punch(chance.choice(list(terminal.users.values())), chance.choice((0, 1)))
 
-        people = threading.Thread(target=punch, name="fingers")
-        people.start()
-        try:
-            yield
-        finally:
-            stopping.set()
-            people.join()
+        return punching(chance, PUNCHES_PER_S, punch)
 
     # What goes wrong.
 

@@ -17,7 +17,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -278,35 +278,26 @@ class Torture:
     def _inbox_arguments(self, data_dir: Path) -> list[str]:
         return ["central", "inbox", "--broker", self._broker.url, "--db", str(data_dir / "centre.db")]
 
-    @contextmanager
-    def _fingers(self) -> Iterator[None]:
+    def _fingers(self) -> AbstractContextManager[None]:
         """Let people punch for the length of a block."""
         chance = random.Random(self._seed + 1)
-        stopping = threading.Event()
 
         def punch() -> None:
-            while not stopping.wait(chance.expovariate(PUNCHES_PER_S)):
-                if chance.random() < CALLERS_SHARE:
-                    punch_of = (str(chance.randrange(3001, 3005)), chance.choice((0, 1)))
-                    name = chance.choice([*self._callers, ""])
-                    if not name:
-                        self._app.punch(*punch_of)
-                        continue
-                    caller = self._callers[name]
-                    # Older firmware hides a punch in the second of its last upload; only the nightly count finds it.
-                    if not caller.has_time_stamps or caller.log[-1].moment < caller.clock():
-                        caller.punch(*punch_of)
-                    continue
-                terminal = chance.choice(list(self._terminals.values()))
-                terminal.punch(chance.choice(list(terminal.users.values())), chance.choice((0, 1, 4, 5)))
+            if chance.random() < CALLERS_SHARE:
+                punch_of = (str(chance.randrange(3001, 3005)), chance.choice((0, 1)))
+                name = chance.choice([*self._callers, ""])
+                if not name:
+                    self._app.punch(*punch_of)
+                    return
+                caller = self._callers[name]
+                # Older firmware hides a punch in the second of its last upload; only the nightly count finds it.
+                if not caller.has_time_stamps or caller.log[-1].moment < caller.clock():
+                    caller.punch(*punch_of)
+                return
+            terminal = chance.choice(list(self._terminals.values()))
+            terminal.punch(chance.choice(list(terminal.users.values())), chance.choice((0, 1, 4, 5)))
 
-        people = threading.Thread(target=punch, name="fingers")
-        people.start()
-        try:
-            yield
-        finally:
-            stopping.set()
-            people.join()
+        return punching(chance, PUNCHES_PER_S, punch)
 
     # What goes wrong.
 
@@ -506,6 +497,24 @@ class Torture:
         assert not any(web.refused_writes for web in self._web_services)
         assert {method for web in self._web_services for method in web.methods} == {"GetAttLog"}
         return counts.sequence
+
+
+@contextmanager
+def punching(chance: random.Random, per_s: float, punch: Callable[[], None]) -> Iterator[None]:
+    """Call ``punch`` at random moments in a thread of its own, ``per_s`` times a second, for the length of a block."""
+    stopping = threading.Event()
+
+    def go_on() -> None:
+        while not stopping.wait(chance.expovariate(per_s)):
+            punch()
+
+    people = threading.Thread(target=go_on, name="fingers")
+    people.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        people.join()
 
 
 def expected_of(terminals: Iterable[SimulatedTerminal | SimulatedAnviz]) -> set[UUID]:
