@@ -117,12 +117,14 @@ def make(
 def prune(folder: Path, keep: int, newest: Path, at: datetime) -> list[Path]:
     """Remove the oldest complete copies of a folder until ``keep`` are left; return them. Raises CopyError.
 
-    ``newest`` stays, whatever times the others state.
+    ``newest`` stays, whatever times the others state. Copies of a time after ``at`` are neither counted nor removed:
+    the clock was ahead then, or it is behind now, and they are the newest.
     """
     removed = []
     try:
         with _only_here(folder):
-            for copy in sorted(in_order(folder, at), key=lambda copy: copy.name == newest.name)[:-keep]:
+            past = [copy for copy in in_order(folder, at) if copy.name == newest.name or not _is_ahead(copy, at)]
+            for copy in sorted(past, key=lambda copy: copy.name == newest.name)[:-keep]:
                 doomed = copy.rename(copy.with_name(f"{PARTIAL}{copy.name}"))  # never half a copy under its name
                 shutil.rmtree(doomed)
                 removed.append(copy)
@@ -220,6 +222,11 @@ def _fill(
     for below in {draft, *((draft / name).parent for name in sums)}:
         sync_folder(below)
     return held
+
+
+def _is_ahead(copy: Path, at: datetime) -> bool:
+    made = made_at(copy)
+    return made is not None and made > at
 
 
 def _files(others: Mapping[str, Path]) -> Iterator[tuple[str, Path]]:

@@ -278,6 +278,18 @@ def test_a_copy_from_when_the_clock_was_ahead_displaces_no_new_one(tmp_path: Pat
     assert kept not in (ahead, new)
 
 
+def test_a_clock_that_is_behind_removes_no_newer_copy(tmp_path: Path) -> None:
+    """What seems to be of a time to come may be the newest: it is neither removed nor counted."""
+    db, to = filled(tmp_path), tmp_path / "to"
+    newer = copied(db, to).rename(to / "centre-20990101T000000Z")
+    state(newer, "2099-01-01T00:00:00+00:00")
+    old = copied(db, to)
+    code, output = central("backup", to, "--db", db, "--keep", "1", "--json")
+    assert code == 0, output
+    assert set(to.iterdir()) == {newer, Path(json.loads(output)["copy"])}
+    assert not old.exists()
+
+
 def test_a_clock_that_is_behind_the_copies_is_named(tmp_path: Path) -> None:
     """The newest copies look as if they were made while the clock was ahead: they are left out, and that is said."""
     db, to = filled(tmp_path, 3), tmp_path / "to"
