@@ -59,7 +59,10 @@ FINDINGS: Mapping[str, tuple[Text, Text | None]] = {
     "receiver_hidden": (_("whether a receiver runs is not known: {reason}"), _("Run this with sudo.")),
     "standby_synchronous": (_("synchronous standby: {names}"), None),
     "standby_missing": (
-        _("the server waits for a synchronous standby ({wanted}), and none is connected: nothing can be stored"),
+        _(
+            "the server names a synchronous standby ({wanted}), and none is connected: commits wait for it, unless "
+            "`synchronous_commit` is local or off"
+        ),
         _(
             "Bring the standby back, or let the server wait for none meanwhile: docs/runbooks.md, “A lost standby”. "
             "Gateways keep what they record."

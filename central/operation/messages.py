@@ -108,6 +108,10 @@ STATUS = {
     "standbys": _("standbys: {standbys}"),
     "standby": _("{name}, {age} behind"),
     "standby_hidden": _("{name}, how far behind is unknown: the database's role needs pg_monitor"),
+    "commits_held": _(
+        "commits have waited {age} for a synchronous standby that does not answer: nothing new is acknowledged, "
+        "nothing is lost. docs/runbooks.md, “A lost standby”."
+    ),
     "inbox": in_context("status", "inbox"),
     "inbox_connected": _("connected to the broker; lanes held: {held} of {lanes}"),
     "inbox_away": _(

@@ -113,6 +113,9 @@ def _of_database(found: Condition | None, taken: dict[str, int]) -> Iterator[Met
         "standby",
         [] if found is None else [(one.name, one.lag_s) for one in found.standbys if one.lag_s is not None],
     )
+    yield gauge(
+        "commit_wait_seconds", "How long a commit has waited for a synchronous standby.", lambda one: one.commit_wait_s
+    )
     yield gauge("lanes", "Lanes of the inbox; 1 without lanes.", lambda one: one.lanes)
     yield gauge("lanes_held", "Lanes that a connected inbox holds.", lambda one: one.lanes_held)
     yield gauge("inbox_age_seconds", "Since an inbox was last known to be connected.", lambda one: one.inbox_age_s)

@@ -19,6 +19,8 @@ from central.texts import Language
 
 NAMES = 5
 """Late terminals that one line shows; --json and the metrics have more."""
+HELD_S = 5.0
+"""A commit that has waited this long for a standby is shown."""
 NOT_RUNNING = 3
 """Exit code where no inbox is connected, as that of `hadir status` where no daemon answers."""
 _UNITS = (("days_ago", 86_400), ("hours", 3_600), ("minutes", 60), ("seconds", 1))
@@ -73,6 +75,8 @@ def _lines(
     ]
     if standbys:
         yield "database", text("standbys", standbys="; ".join(standbys))
+    if (found.commit_wait_s or 0) >= HELD_S:
+        yield "database", text("commits_held", age=_age(found.commit_wait_s, lang))
     if found.inbox_connected:
         yield "inbox", text("inbox_connected", held=found.lanes_held, lanes=found.lanes)
     elif found.inbox_age_s is None:

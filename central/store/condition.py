@@ -67,6 +67,8 @@ class Condition:
     """``sqlite`` or ``postgresql``."""
     database_bytes: int
     standbys: tuple[Standby, ...]
+    commit_wait_s: float | None
+    """How long a commit has waited for a synchronous standby; 0: none waits, None: SQLite."""
     lanes: int
     lanes_held: int
     """Lanes that a connected inbox has; a centre without lanes is one."""
@@ -139,6 +141,7 @@ def read_condition(connection: Connection, now: datetime) -> Condition:
         database=connection.dialect.name,
         database_bytes=size_of(connection),
         standbys=_standbys(connection),
+        commit_wait_s=_commit_wait_s(connection),
         lanes=len(open_lanes(connection)) or 1,
         lanes_held=held_lanes,
         inbox_age_s=inbox_age_s,
@@ -290,6 +293,17 @@ def _standbys(connection: Connection) -> tuple[Standby, ...]:
         )
     )
     return tuple(Standby(str(name), None if lag is None else float(lag)) for name, lag in rows)
+
+
+def _commit_wait_s(connection: Connection) -> float | None:
+    """Return the longest wait; a role without pg_monitor sees the commits of its own role, as are the centre's."""
+    if connection.dialect.name == "sqlite":
+        return None
+    query = (
+        "SELECT max(extract(epoch FROM clock_timestamp() - query_start)) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND wait_event = 'SyncRep'"
+    )
+    return max(0.0, float(connection.execute(text(query)).scalar_one() or 0.0))
 
 
 def _age_s(moment: str | None, now: datetime) -> float | None:

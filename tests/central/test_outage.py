@@ -11,11 +11,13 @@ from uuid import uuid4
 
 import pytest
 
+from central.operation.status import HELD_S
 from central.outage import is_refusal
 from central.policy.office import OfficePolicies
 from central.registers.importing import Paper, enter_file
 from central.registers.read import scan_register
 from central.store import marks
+from central.store.condition import read_condition
 from central.store.engine import Database, StoreError
 from central.timesheet.affected import Mark
 from tests.broker import WAIT_S, Broker, Subscriber, eventually, free_port
@@ -133,6 +135,10 @@ def test_judge_workers_and_pages_survive_their_database(tmp_path: Path) -> None:
         source = Source(str(uuid4()), "dinas-x/gw-01")
         publisher.publish(f"hadir/v1/{source.gateway}/info", source.info(), retain=True)
         worker.wait_for("commits_held", 1)
+        with Database(url, read_only=True) as opened, opened.reading() as connection:
+            assert (read_condition(connection, datetime.now(UTC)).commit_wait_s or 0) >= HELD_S
+        with running(tmp_path, "status", "--db", url) as shown:
+            eventually(lambda: "commits have waited" in shown.log, what="the state")
         standby.thaw()
         worker.wait_for("commits_go_on", 1)
 

@@ -166,6 +166,7 @@ def test_a_running_centre_exposes_what_dashboard_and_rules_read(tmp_path: Path) 
                 assert process.stdout is not None
                 assert process.stdout.readline() == f"http://127.0.0.1:{port}/metrics\n"
                 text = scraped(port)
+                assert process.stdout.readline().startswith("http://127.0.0.1:")  # signals end it in order from here on
             finally:
                 process.terminate()
                 process.communicate()
