@@ -38,7 +38,7 @@ def test_workers_of_one_database_have_one_client_id(database_url: str) -> None:
     shown = run("central.cli", "lanes", "show", "--json", *options, env=os.environ)
     printed = run("central.cli", "lanes", "show", "--lang", "id", *options, env=os.environ)
 
-    assert "lane 2   tidak dipegang worker    1 lokasi, 1 akan pindah" in printed.stdout, printed.stdout
+    assert "jalur 2  tidak dipegang worker    1 lokasi, 1 akan pindah" in printed.stdout, printed.stdout
     assert (done.returncode, "--client-id hadir-central" in done.stderr) == (78, True), done.stderr
     assert changed.returncode == 0, changed.stderr
     found = json.loads(shown.stdout)
