@@ -18,8 +18,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from benchmarks.drain import make_backlog
 from benchmarks.figures import TIMES, Figure, Plan, yes_no
-from benchmarks.rig import PREFIX, broker, daemon, office, settings_of, subscriber
+from benchmarks.rig import LOG, PREFIX, broker, daemon, office, settings_of, subscriber
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator
 
 AIM = 2.0
@@ -29,8 +30,8 @@ _HADIR = (sys.executable, "-m", "gateway.cli")
 
 
 def run(plan: Plan) -> Iterator[Figure]:
-    """Measure the help, and the status of a gateway that runs, that was stopped, and that never ran."""
-    folder, idle = plan.fresh("commands"), plan.fresh("commands-idle")
+    """Measure the help, and the status of a gateway that runs, of stopped ones, and of one that never ran."""
+    folder, idle, unsent = plan.fresh("commands"), plan.fresh("commands-idle"), plan.fresh("commands-unsent")
     baseline = _cpu_s((sys.executable, "-c", "import typer, rich"), folder)
     yield _figure("--help", _cpu_s((*_HADIR, "--help"), folder), baseline)
     status = (*_HADIR, "status", "-c", "gateway.yaml")
@@ -42,7 +43,11 @@ def run(plan: Plan) -> Iterator[Figure]:
             running.wait_until_settled(RECORDS, 60.0)
             yield _figure("status", _cpu_s(status, folder), baseline)
         yield _figure("status of a stopped gateway with a ledger", _cpu_s(status, folder), baseline)
-        (idle / "gateway.yaml").write_bytes((folder / "gateway.yaml").read_bytes())
+        for other in (idle, unsent):
+            (other / "gateway.yaml").write_bytes((folder / "gateway.yaml").read_bytes())
+    count = plan.size(LOG)
+    make_backlog(count, unsent / "data")
+    yield _figure(f"status of a stopped gateway with {count:,} waiting punches", _cpu_s(status, unsent), baseline)
     yield _figure("status where no gateway ever ran", _cpu_s(status, idle), baseline)
     first = min(_once(status, idle, kept=False) for _ in range(RUNS))
     yield _figure("status where no gateway ever ran, first run with this configuration", first, baseline, aim=None)

@@ -80,7 +80,7 @@ class WatchedLedger(Ledger):
 def run(plan: Plan) -> Iterator[Figure]:
     """Measure single messages with both windows, then arrays, near and far."""
     count = plan.size(EVENTS)
-    backlog = _backlog(count, plan.fresh("backlog"))
+    backlog = make_backlog(count, plan.fresh("backlog"))
     for window, line in ((WINDOW, ALL), (DEFAULT_WINDOW, AS_IT_COMES)):
         rates: dict[str, list[float]] = {"single": [], "bare": []}
         cpu: list[float] = []
@@ -106,7 +106,7 @@ def run(plan: Plan) -> Iterator[Figure]:
 
 def _arrays(plan: Plan, count: int, backlog: Path) -> Iterator[Figure]:
     fewer = min(count, FAR_SINGLE)
-    few = _backlog(fewer, plan.fresh("backlog"))
+    few = make_backlog(fewer, plan.fresh("backlog"))
     for round_trip_s, baseline in ((0.0, (count, backlog)), (FAR_S, (fewer, few))):
         arrays, singles = [], []
         for _ in range(RUNS):
@@ -147,7 +147,7 @@ def _behind(plan: Plan, count: int, backlog: Path) -> Iterator[Figure]:
         )
 
 
-def _backlog(count: int, folder: Path) -> Path:
+def make_backlog(count: int, folder: Path) -> Path:
     """Make a ledger in which ``count`` punches wait."""
     log = office(count).log
     reading = Reading(0, count, layouts.Records(log, layouts.LAYOUTS["40"]), "40")
