@@ -46,28 +46,42 @@ _S40 = struct.Struct("<2x24sBIBI4x")
 _S49 = struct.Struct("<2x24sBIBI13x")
 
 
+@lru_cache(maxsize=8)
+def _repeated(record: str, count: int) -> struct.Struct:
+    """Return the form of ``count`` records; that of a whole block takes 80 KB, so that only a few are kept."""
+    return struct.Struct("<" + record.removeprefix("<") * count)
+
+
+def _fields(records: bytes, record: struct.Struct) -> list[tuple[Any, ...]]:
+    """Return each field of the records as a column; all are unpacked at once, without a tuple for each record."""
+    count = len(records) // record.size
+    values = _repeated(record.format, count).unpack(records)
+    step = len(values) // count
+    return [values[field::step] for field in range(step)]
+
+
 def _columns_8(records: bytes) -> _Columns:
-    uids, verifies, packed, states = zip(*_S8.iter_unpack(records), strict=True)
+    uids, verifies, packed, states = _fields(records, _S8)
     return _Columns(repeat(None), uids, packed, states, verifies, repeat(None))
 
 
 def _columns_8_ma300(records: bytes) -> _Columns:
-    uids, verifies, states, packed = zip(*_S8_MA300.iter_unpack(records), strict=True)
+    uids, verifies, states, packed = _fields(records, _S8_MA300)
     return _Columns(repeat(None), uids, packed, states, verifies, repeat(None))
 
 
 def _columns_16(records: bytes) -> _Columns:
-    pins, packed, states, verifies, work_codes = zip(*_S16.iter_unpack(records), strict=True)
+    pins, packed, states, verifies, work_codes = _fields(records, _S16)
     return _Columns(map(_decimal, pins), repeat(None), packed, states, verifies, map(_decimal, work_codes))
 
 
 def _columns_22(records: bytes) -> _Columns:
-    fields, verifies, packed, states = zip(*_S22.iter_unpack(records), strict=True)
+    fields, verifies, packed, states = _fields(records, _S22)
     return _Columns([*map(decode_pin, fields)], repeat(None), packed, states, verifies, repeat(None))
 
 
 def _columns_text(layout: struct.Struct, records: bytes) -> _Columns:
-    fields, verifies, packed, states, work_codes = zip(*layout.iter_unpack(records), strict=True)
+    fields, verifies, packed, states, work_codes = _fields(records, layout)
     return _Columns([*map(decode_pin, fields)], repeat(None), packed, states, verifies, map(_decimal, work_codes))
 
 
@@ -93,7 +107,7 @@ class Layout:
             return []
         columns = self.columns(records)
         moments = decode_times(columns.packed)
-        raws = [raw for (raw,) in struct.iter_unpack(f"{self.stride}s", records)]
+        raws = _repeated(f"{self.stride}s", len(records) // self.stride).unpack(records)
         rows = zip(
             columns.pins,
             columns.uids,

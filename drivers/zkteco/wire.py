@@ -238,9 +238,11 @@ def _midnight(days: int) -> datetime | None:
 def decode_times(packed: Iterable[int]) -> list[datetime | None]:
     """Decode unsigned 32-bit seconds of 372-day years since 2000; None for 31 February and for years after 2099."""
     moments: list[datetime | None] = []
+    latest, midnight = -1, None
     for value in packed:
         days, rest = divmod(value, 86400)
-        midnight = _midnight(days)
+        if days != latest:  # a log has many records of one day in a row
+            latest, midnight = days, _midnight(days)
         # Adding constants takes half the time of constructing a datetime from its fields.
         moments.append(None if midnight is None else midnight + _MINUTES[rest // 60] + _SECONDS[rest % 60])
     return moments
