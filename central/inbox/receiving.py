@@ -63,6 +63,8 @@ log = structlog.get_logger("inbox")
 
 JUDGE_INTERVAL_S = 5.0
 """How often verdicts are brought up to date while the broker is away."""
+JUDGE_PAUSE_S = 0.25
+"""Between two steps of judging while messages arrive: a step costs hardly more for all that arrives meanwhile."""
 
 
 class Inbox:
@@ -103,6 +105,10 @@ class Inbox:
         self._connection_end: BrokerUnavailable | None = None
         """Why the present connection has ended; None while it works."""
         self._last_ingest_s = 0.0
+        self._judged_s = -JUDGE_PAUSE_S
+        """When the last step of judging ended."""
+        self._more = False
+        """More may be waiting to be judged than what has arrived since."""
         self._receipts = ReceiptWriter(now)
         self._next_summary_s = time.monotonic() + SUMMARY_INTERVAL_S
         self._ingested = IngestResult()
@@ -152,9 +158,8 @@ class Inbox:
 
     def _receive(self) -> None:
         """Serve one connection, until it ends or the inbox is stopped."""
-        more = False
         while not self._stopping:
-            self._process_queue(0.0 if more else max(0.0, self._receipts.next_s - time.monotonic()))
+            self._process_queue(self._idle_s())
             if self._connection_end is not None:
                 raise self._connection_end
             self._write_receipts()
@@ -165,9 +170,30 @@ class Inbox:
             if self._share.settle(self._receipts.in_flight, time.monotonic() - self._last_ingest_s):
                 self._end_session = self._stopping = True
                 return
-            more = self._judge()
+            self._judge_in_turn()
         self._write_receipts(at_once=True)
         self._results.settle()
+
+    @property
+    def _has_arrived(self) -> bool:
+        """Whether messages were stored since the last step of judging."""
+        return self._last_ingest_s > self._judged_s
+
+    def _idle_s(self) -> float:
+        """Return how long there is nothing to do unless something arrives."""
+        due_s = self._receipts.next_s
+        if self._has_arrived:
+            due_s = min(due_s, self._judged_s + JUDGE_PAUSE_S)
+        elif self._more:
+            due_s = 0.0
+        return max(0.0, due_s - time.monotonic())
+
+    def _judge_in_turn(self) -> None:
+        """Judge a little; while messages arrive only now and then, and then all that they have brought."""
+        if self._has_arrived and time.monotonic() < self._judged_s + JUDGE_PAUSE_S and not self._stopping:
+            return
+        self._more = self._judge()
+        self._judged_s = time.monotonic()
 
     def _keep_contact(self) -> None:
         """Prolong the connection on record; by the clock of the rows, which a demonstration lets run faster."""

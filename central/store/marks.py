@@ -16,19 +16,23 @@ from sqlalchemy import (
     Connection,
     Index,
     Select,
+    and_,
     bindparam,
     delete,
     func,
     insert,
     literal,
+    literal_column,
+    or_,
     select,
+    text,
     update,
 )
 from sqlmodel import Field
 
 from central.event import Punch
 from central.store.bodies import extent_of_gap
-from central.store.engine import KEY, Row, delete_many, encode, insert_many, json_list, listed, table
+from central.store.engine import KEY, Row, delete_many, encode, in_list, insert_many, json_list, listed, table
 from central.store.offline import Offline
 from central.store.ownership import Recounted
 from central.store.portable import is_postgresql, json_each
@@ -38,11 +42,17 @@ from central.store.tails import Tail
 from central.store.terminals import INCIDENT, TERMINAL, Advance, Changed
 from central.timesheet.affected import FOREVER, Mark, Reading, coalesced, place_key, read_key
 
+_OF_PERSON = text("subject >= 'person:' AND subject < 'person;'")
+"""The marks in the index of subjects; those of punches, of which there are most, do not pay for it."""
+
 
 class AffectedRow(Row, table=True):
     """Days to judge again: a mark, see :class:`central.timesheet.affected.Mark`, with what made it."""
 
     __tablename__: ClassVar[Any] = "affected"
+    __table_args__: ClassVar[Any] = (
+        Index("affected_person", "subject", "first", sqlite_where=_OF_PERSON, postgresql_where=_OF_PERSON),
+    )
     id: int | None = Field(default=None, sa_type=KEY, primary_key=True)
     subject: str
     first: str
@@ -300,14 +310,60 @@ def _waiting(connection: Connection, limit: int, of: ColumnElement[bool], *, loc
     query = select(*columns).where(_WAITS, of).order_by(AFFECTED.c.id).limit(limit)
     if lock:
         query = query.with_for_update(skip_locked=True)
-    return [
-        Marked(number, subject, _date(first), _date(last), cause, when)
-        for number, subject, first, last, cause, when in connection.execute(query).all()
-    ]
+    return [_marked(row) for row in connection.execute(query).all()]
+
+
+def shared_behind(connection: Connection, number: int, limit: int) -> tuple[list[Marked], int]:
+    """Lock marks behind a number that are neither of a person nor of a punch; return them, and the last number seen.
+
+    A rebuild's are left out. Who looks behind that number the next time looks at no mark twice.
+    """
+    last = int(connection.execute(select(func.coalesce(func.max(AFFECTED.c.id), 0))).scalar_one())
+    if last < number:  # a file begins to count anew when no mark is left
+        number = 0
+    behind = AFFECTED.c.id > number, AFFECTED.c.cause != encode(REBUILD)
+    apart = ~AFFECTED.c.subject.between("person:", "person;"), ~AFFECTED.c.subject.between("read:", "read;")
+    found = _waiting(connection, limit, and_(*behind, *apart), lock=True)
+    return found, found[-1].id if len(found) == limit else last
+
+
+def beside(connection: Connection, taken: Iterable[Marked], first: date, last: date) -> list[Marked]:
+    """Lock the other marks of the people of some marks whose dates these have too, and return them.
+
+    Dates outside of ``first`` to ``last`` do not count: nothing is judged there. A rebuild's marks stay among
+    themselves.
+    """
+    numbers = {mark.id for mark in taken if mark.subject.startswith("person:")}
+    if not numbers:
+        return []
+    values = {"taken": json_list(numbers), "begin": first.isoformat(), "end": last.isoformat()}
+    return list({row.id: _marked(row) for row in connection.execute(_BESIDE, values) if row.id not in numbers}.values())
+
+
+def _marked(row: Any) -> Marked:
+    number, subject, first, last, cause, entered = row
+    return Marked(number, subject, _date(first), _date(last), cause, entered)
 
 
 _WAITS = AFFECTED.c.failed.is_(None)
 _date = lru_cache(1_000)(date.fromisoformat)
+_TAKEN = AFFECTED.alias("taken")
+_BESIDE = (
+    select(*(AFFECTED.c[name] for name in Marked._fields))
+    .join(_TAKEN, _TAKEN.c.subject == AFFECTED.c.subject)
+    .where(
+        in_list(_TAKEN.c.id, "taken"),
+        AFFECTED.c.id != _TAKEN.c.id,
+        AFFECTED.c.subject >= literal_column("'person:'"),  # as in the index
+        AFFECTED.c.subject < literal_column("'person;'"),
+        AFFECTED.c.first <= _TAKEN.c.last,
+        or_(_TAKEN.c.first <= bindparam("begin"), AFFECTED.c.first >= _TAKEN.c.first),
+        or_(_TAKEN.c.last >= bindparam("end"), AFFECTED.c.last <= _TAKEN.c.last),
+        or_(AFFECTED.c.cause != encode(REBUILD), _TAKEN.c.cause == encode(REBUILD)),
+        _WAITS,
+    )
+    .with_for_update(of=AFFECTED, skip_locked=True)
+)
 
 
 def lock_people(connection: Connection, people: Iterable[str]) -> set[str]:

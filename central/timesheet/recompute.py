@@ -46,6 +46,8 @@ MARKS = 4_000
 """Marks of a batch, at most."""
 PERSON_DAYS = 4_000
 """Person-days of a batch, about; a single mark of one person may have more."""
+SPREAD = 2
+"""Batches in a row that only spread marks of shared subjects: a timetable leads to units, and these to people."""
 OTHERS_S = 0.05
 """Pause before marks are looked at again that another process has taken."""
 MAX_CAUSES = 20
@@ -69,6 +71,10 @@ class Recompute:
         self._policies = policies
         self._now = now
         self._person_days = person_days
+        self._looked = 0
+        """Up to which mark those of shared subjects were looked for."""
+        self._spread = 0
+        """Batches in a row that only spread such marks."""
         self.written = 0
         """Revisions written so far."""
         self.judged = 0
@@ -196,15 +202,27 @@ class Recompute:
         return done.marks
 
     def _take(self, connection: Connection) -> list[Marked]:
+        """Lock the marks of a batch: the first ones that wait, and the others that name the same dates of their people.
+
+        Marks of shared subjects go before, in batches of their own: what they stand for waits then beside what else
+        names the same people, and is judged once. Any other order is right, too.
+        """
+        limit = min(MARKS, self._person_days)
+        shared, self._looked = marks.shared_behind(connection, self._looked, limit)
+        if len(shared) == limit or (shared and self._spread < SPREAD):
+            self._spread += 1
+            return shared
+        self._spread = 0
         taken, days = [], 0
         horizon = self._now().date() + timedelta(days=1)
         policies = marks.first_policy(connection) or horizon  # no day before that is judged
-        for mark in marks.waiting(connection, min(MARKS, self._person_days), lock=True):
+        for mark in marks.waiting(connection, limit, lock=True):
             taken.append(mark)
             days += max(1, min((min(mark.last, horizon) - max(mark.first, policies)).days + 1, SPAN_DAYS))
             if days >= self._person_days:
                 break
-        return taken
+        taken += marks.beside(connection, taken, policies, horizon)
+        return sorted({mark.id: mark for mark in (*shared, *taken)}.values())
 
     def _one_by_one(self, taken: list[Marked], exc: Exception) -> None:
         """Handle marks alone, and set aside those that cannot be handled."""

@@ -65,20 +65,11 @@ class Wanted:
 
 
 def _expand(connection: Connection, mark: Marked) -> None:
-    """Replace a mark of a subject that is no place by marks of those whom it concerns."""
+    """Replace a mark of a subject that is no unit, place or PIN by marks of those whom it concerns."""
     kind, _, key = mark.subject.partition(":")
     registers = Registers(connection)
-    if kind == "unit":
-        units, new = set[str](), {mark.subject}
-        while new:
-            units |= new
-            below = registers.rows("units", sorted(new), mark.first, mark.last, by="other")
-            new = {row.statement.subject for row in below} - units
-        marks.spread(connection, mark, sorted(units), "people")
-    elif mark.subject == "scope:all":
+    if mark.subject == "scope:all":
         marks.spread_all(connection, mark)
-    elif kind == "scope":
-        _expand(connection, mark._replace(subject=f"unit:{key}"))
     elif kind == "timetable":
         marks.spread(connection, mark, [mark.subject], "rosters")
         names = {
@@ -95,12 +86,14 @@ def _expand(connection: Connection, mark: Marked) -> None:
 def expand_all(connection: Connection, shared: Iterable[Marked]) -> None:
     """Replace marks of shared subjects by marks of those whom they concern.
 
-    Those of PINs that a file of enrolments made are looked up together, and so are those of places: what the terminals
-    of a site bring at once concerns the same people. Where one of a place is among them, the transaction must write
-    alone: whom it concerns may have such a mark already, which counts for both only where no batch beside this one can
-    have begun to judge by it; and which days wait for a terminal is known only once such a batch is committed.
+    Those of PINs that a file of enrolments made are looked up together, and so are those of units and of places: those
+    of a unit and of the one above it, or what the terminals of a site bring at once, concern the same people. Where one
+    of a place is among them, the transaction must write alone: whom it concerns may have such a mark already, which
+    counts for both only where no batch beside this one can have begun to judge by it; and which days wait for a
+    terminal is known only once such a batch is committed.
     """
     alike: dict[Marked, list[tuple[str, str]]] = {}
+    of_units: dict[Marked, set[str]] = {}
     of_places: dict[tuple[bool, date, date, str], list[Marked]] = {}
     for mark in shared:
         whole = place_of(mark.subject)
@@ -109,12 +102,32 @@ def expand_all(connection: Connection, shared: Iterable[Marked]) -> None:
             of_places.setdefault((whole[0] == "awaited", mark.first, mark.last, mark.cause), []).append(mark)
         elif pin and place.startswith(("terminal:", "site:")):
             alike.setdefault(mark._replace(id=0, subject=""), []).append((place, pin))
+        elif (unit := _unit_of(mark.subject)) is not None:
+            of_units.setdefault(mark._replace(id=0, subject=""), set()).add(unit)
         else:
             _expand(connection, mark)
+    for mark, units in of_units.items():
+        _expand_units(connection, mark, units)
     for mark, pins in alike.items():
         _expand_pins(connection, mark, pins)
     if of_places:
         _expand_places(connection, of_places)
+
+
+def _unit_of(subject: str) -> str | None:
+    """Return the subject of the unit that a mark concerns with those below it; None where it concerns others."""
+    kind, _, key = subject.partition(":")
+    return f"unit:{key}" if kind == "unit" or (kind == "scope" and subject != "scope:all") else None
+
+
+def _expand_units(connection: Connection, mark: Marked, new: set[str]) -> None:
+    """Mark the people of units, and of those below them, once each; ``mark`` has their dates and their cause."""
+    registers, units = Registers(connection), set[str]()
+    while new:
+        units |= new
+        below = registers.rows("units", sorted(new), mark.first, mark.last, by="other")
+        new = {row.statement.subject for row in below} - units
+    marks.spread(connection, mark, sorted(units), "people")
 
 
 def _expand_pins(connection: Connection, mark: Marked, places: Collection[tuple[str, str]]) -> None:
