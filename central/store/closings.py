@@ -250,17 +250,17 @@ def closed_of(connection: Connection, people: Iterable[str]) -> dict[tuple[str, 
     return found
 
 
-def holding(connection: Connection, people: Iterable[str], first: date, last: date) -> list[tuple[Closing, int]]:
-    """Return the closings that hold a date between two of some people, oldest first, and of how many of them."""
+def holding(connection: Connection, people: Iterable[str], first: date, last: date) -> list[tuple[Closing, set[str]]]:
+    """Return the closings that hold a date between two of some people, oldest first, each with those people."""
     inside = CLOSED.c.first <= last.isoformat(), CLOSED.c.last >= first.isoformat()
-    query = select(CLOSED.c.closing, func.count(CLOSED.c.person.distinct())).where(
-        *inside, listed(CLOSED.c.person, people)
-    )
-    numbers: dict[int, int] = {row[0]: row[1] for row in connection.execute(query.group_by(CLOSED.c.closing))}
+    query = select(CLOSED.c.closing, CLOSED.c.person).where(*inside, listed(CLOSED.c.person, people))
+    held: dict[int, set[str]] = {}
+    for number, person in connection.execute(query):
+        held.setdefault(number, set()).add(person)
     rows = connection.execute(
-        select(CLOSING).where(listed(CLOSING.c.id, numbers)).order_by(CLOSING.c.entered, CLOSING.c.id)
+        select(CLOSING).where(listed(CLOSING.c.id, held)).order_by(CLOSING.c.entered, CLOSING.c.id)
     )
-    return [(closing, numbers[closing.id]) for closing in map(_closing, rows)]
+    return [(closing, held[closing.id]) for closing in map(_closing, rows)]
 
 
 def people_closed(connection: Connection, units: Iterable[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """Closing a unit's period on a page: what is still open, closing it, what was closed, and the files made then."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection
 
 from central.closing import messages as closing_messages
+from central.closing.adjust import thousandths
 from central.closing.close import ClosingError, Draft, draft, prepare
 from central.reports.messages import MESSAGES as REASONS
 from central.sheets.source import names_of
@@ -17,6 +19,7 @@ from central.store.closings import Closing
 from central.texts import Text, _, in_context
 from central.web.access import Action
 from central.web.page import Done, Look, Missing, Page, Refusal, Sent, Shown
+from central.words import print_cut
 
 MOST = 50
 """People and reasons that are listed; the other verdicts are counted."""
@@ -65,6 +68,9 @@ TEXTS: Mapping[str, Text] = {
     "closing_open_count": _("not final"),
     "closing_adjustment_count": _("adjustments of closed periods"),
     "closing_not_final": _("What is not final cuts nothing; once it is, it becomes an adjustment of the next period."),
+    "closing_adjusts": _("Later knowledge about closed periods, which this closing carries:"),
+    "closing_adjusted": _("cut of {first} to {last}: {before} when it was closed, now {after}"),
+    "closing_adjusted_new": _("cut of {first} to {last}: {after}; the person was not among those of its closing"),
     "closing_with_open": _("close although verdicts are not final"),
     "closing_go": _("Close it for good"),
     "closing_paper_form": _("write the paper: number and date, at most 200 characters"),
@@ -99,6 +105,18 @@ class OpenDay(NamedTuple):
     why: str
     others: int = 0
     """Further dates of the same person with the same reason."""
+
+
+class Adjusted(NamedTuple):
+    """What a closing carries of a person's closed period."""
+
+    person: str
+    name: str
+    on: date
+    """The first date that is judged otherwise by now; its page states why."""
+    others: int
+    """Further such dates."""
+    cut: str
 
 
 def show(look: Look) -> Shown:
@@ -183,6 +201,8 @@ def _shown(look: Look, typed: Mapping[str, str], refused: Refusal | None) -> Sho
             "open": days[:MOST],
             "more": count - sum(1 + one.others for one in days[:MOST]),
             "count": count,
+            "adjusted": [] if read is None else list(_adjusted(read, look)),
+            "more_adjusted": 0 if read is None else max(0, len(read.adjustments) - MOST),
             "paper": typed.get("paper", ""),
             "with_open": typed.get("with-open") == "yes",
             "form_token": look.form_token,
@@ -281,6 +301,22 @@ def _open_days(read: Draft, look: Look) -> Sequence[OpenDay]:
         OpenDay(person, named.get(person, (person, None))[0], min(dates), why, len(dates) - 1)
         for (person, why), dates in grouped.items()
     ]
+
+
+def _adjusted(read: Draft, look: Look) -> Iterator[Adjusted]:
+    shown = read.adjustments[:MOST]
+    named = names_of(look.registers, {one.person for one in shown})
+    for one in shown:
+        content = json.loads(one.content)
+        first, last = date.fromisoformat(one.first), date.fromisoformat(one.last)
+        before, after = (
+            None if row is None else print_cut(thousandths(row["cut"]), row["cut_rp"], look.language)
+            for row in (content["before"], content["after"])
+        )
+        code = "closing_adjusted" if before is not None else "closing_adjusted_new"
+        cut = look.t(code, first=look.t.day(first), last=look.t.day(last), before=before, after=after)
+        dates = [date.fromisoformat(change["date"]) for change in content["changes"]] or [first]
+        yield Adjusted(one.person, named.get(one.person, (one.person, None))[0], dates[0], len(dates) - 1, cut)
 
 
 def show_file(look: Look) -> Sent:

@@ -9,13 +9,11 @@ from central.reports.explained import explained
 from central.reports.messages import message
 from central.reports.why import not_judged as no_verdict
 from central.reports.why import sections, state_of_knowledge
-from central.store import closings
-from central.store.engine import utc
 from central.texts import Language, Text, _, in_context
 from central.timesheet.clock import print_time
 from central.web.messages import Messages
 from central.web.page import Look, Missing, Page, Shown
-from central.web.pages.person import known_at, places_of
+from central.web.pages.person import closed_words, known_at, places_of
 from central.web.pages.today import line_of
 from central.web.verdicts import entry_of
 from central.web.views.day_strip import strip
@@ -30,10 +28,6 @@ TEXTS: Mapping[str, Text] = {
     "day_due": in_context("legend", "due time"),
     "day_punch": in_context("legend", "punch that counts"),
     "day_other": in_context("legend", "other punch"),
-    "day_closed": _(
-        "The period that holds this date, {first} to {last}, was closed on {moment}: it does not move. What becomes "
-        "known later is an adjustment of the next period."
-    ),
     "day_month": _("The month of this person"),
     "day_policy": _("The policy in sentences: {policy}"),
 }
@@ -91,16 +85,7 @@ def page_of_day(look: Look) -> Shown:
                 )
                 for section in sections(found, look.language)
             ],
-            "closed": [
-                look.t(
-                    "day_closed",
-                    first=look.t.day(one.first),
-                    last=look.t.day(one.last),
-                    moment=look.t.moment(one.entered, look.zone(row.unit)),
-                )
-                for one, _people in closings.holding(look.connection, [key], on, on)
-                if one.entered <= utc(moment)
-            ],
+            "closed": list(closed_words(look, seen, on, on, moment)),
             "known": known,
             "known_words": None if known is None else look.t.moment(known, look.zone(row.unit)),
             "known_default": f"{look.now.astimezone(look.zone(row.unit)):%Y-%m-%dT%H:%M}",

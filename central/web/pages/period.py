@@ -70,8 +70,8 @@ TEXTS: Mapping[str, Text] = {
     "period_is_full": _("full attendance"),
     "period_is_full_so_far": _("full attendance so far"),
     "period_closed": _(
-        "The period {first} to {last} was closed on {moment} for {closed} of {people} people: it does not move. What "
-        "becomes known later is an adjustment of the next period."
+        "The period {first} to {last} was closed on {moment} for {closed} of {people} people: its totals and sheets do "
+        "not move. What became known later stands here already, and is an adjustment of the next closing."
     ),
     "period_note": _(
         "Days are counted, and people stand by name. A cut stands only where the whole period lies in this unit."
@@ -145,17 +145,22 @@ def page_of_period(look: Look) -> Shown:
 
 
 def _closed(look: Look, key: str, employed: Sequence[Employment], first: date, last: date) -> Iterator[str]:
-    """Yield a sentence about each closing that holds dates of the month."""
-    people = [one.person.key for one in employed]
-    for one, held in closings.holding(look.connection, people, first, last):
-        yield look.t(
-            "period_closed",
-            first=look.t.day(one.first),
-            last=look.t.day(one.last),
-            moment=look.t.moment(one.entered, look.zone(key)),
-            closed=look.t.number(held),
-            people=look.t.number(len(people)),
-        )
+    """Yield a sentence about each closing that holds dates of the month on which the unit has people.
+
+    Another unit may have closed their other dates: of that the viewer learns nothing.
+    """
+    dates = {one.person.key: one.dates for one in employed}
+    for one, people in closings.holding(look.connection, dates, first, last):
+        held = sum(any(one.first <= on <= one.last for on in dates[person]) for person in people)
+        if held:
+            yield look.t(
+                "period_closed",
+                first=look.t.day(one.first),
+                last=look.t.day(one.last),
+                moment=look.t.when(one.entered, look.zone(key)),
+                closed=look.t.number(held),
+                people=look.t.number(len(dates)),
+            )
 
 
 def _date_of_unit(look: Look, key: str, first: date, last: date) -> date:

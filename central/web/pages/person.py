@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from central.registers.kinds import Person
 from central.results.periods import PersonPeriod, periods_of
-from central.store import outcomes, results
+from central.store import closings, outcomes, results
 from central.store.engine import utc
 from central.texts import Text, _, in_context
 from central.timesheet.facts import Facts
@@ -58,6 +58,10 @@ TEXTS: Mapping[str, Text] = {
         "daily reports (LKH), which are kept elsewhere. No reference to them is entered here for this month."
     ),
     "person_unseen": _("In this month the person is in none of your units: totals are not shown."),
+    "person_closed": _(
+        "The period {first} to {last} was closed on {moment}: its totals and sheets do not move. What became known "
+        "later stands here already, and is an adjustment of the next closing."
+    ),
     "person_known": _("What was known then"),
     "person_known_about": _("Shows verdicts as they stood at a moment, by all that had been entered until then."),
     "person_known_at": _("Moment"),
@@ -121,6 +125,7 @@ def page_of_month(look: Look) -> Shown:
             "today": today,
             "policies": look.policies,
             "totals": _totals(look, seen, first, known),
+            "closed": list(closed_words(look, seen, first, last, look.now if known is None else known)),
             "known": known,
             "known_words": None if known is None else look.t.moment(known, look.zone(zone_unit)),
             "known_default": f"{look.now.astimezone(look.zone(zone_unit)):%Y-%m-%dT%H:%M}",
@@ -128,6 +133,19 @@ def page_of_month(look: Look) -> Shown:
 
     title = look.t("person_title", name=named.name, month=look.t.month(first))
     return look.show("person.html", values, title=title)
+
+
+def closed_words(look: Look, seen: SeenPerson, first: date, last: date, moment: datetime) -> Iterator[str]:
+    """Yield a sentence about each closing, made until a moment, that holds a date on which the viewer sees the person.
+
+    Another unit may have closed the person's other dates: of that the viewer learns nothing.
+    """
+    for one, _people in closings.holding(look.connection, [seen.key], first, last):
+        inside = list(filter(seen.is_seen, _dates(max(first, one.first), min(last, one.last))))
+        if inside and one.entered <= utc(moment):
+            row = seen.row(inside[-1])
+            when = look.t.when(one.entered, look.zone(None if row is None else row.unit))
+            yield look.t("person_closed", first=look.t.day(one.first), last=look.t.day(one.last), moment=when)
 
 
 def known_at(look: Look, unit: str | None) -> datetime | None:
@@ -254,8 +272,8 @@ def totals_words(found: PersonPeriod, t: Messages) -> Mapping[str, Any]:
     sums = found.totals
     words = list(_total_reasons(sums.reasons, t))
     return {
-        "first": sums.first,
-        "last": sums.last,
+        "first": t.day(sums.first),
+        "last": t.day(sums.last),
         "policy": found.policy,
         "cut": print_cut(sums.cut, sums.cut_rp, t.language),
         "open": sums.open_days + sums.provisional_days,

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from central.store import closings
+from central.store.closings import ClosedTotal
 from tests.central.store.office import POLICIES
 from tests.central.web.site import WAIT_S, Answer, Browser, Served, token
 
@@ -70,13 +71,34 @@ def test_pages_of_a_closed_period_state_that_it_is_closed(served: Served) -> Non
     """The day and the month do from the closing on; the day as known before it does not."""
     bkd, closed = served.browser("bkd1"), "was closed on"
     day, month = "/day/a?date=2026-08-31&lang=en", "/period/office?month=2026-08&lang=en"
-    assert closed not in bkd.get(day).body + bkd.get(month).body
+    person = "/person/a?month=2026-08&lang=en"
+    assert closed not in bkd.get(day).body + bkd.get(month).body + bkd.get(person).body
     close(bkd, **{"with-open": "yes"})
     assert closed in bkd.get(day).body
     assert re.search(r"was closed on .* for \d+ of \d+ people", bkd.get(month).body)
-    assert closed not in bkd.get(f"{day}&known=2026-09-02T09:00").body
+    assert (
+        "1 August 2026 to 31 August 2026 was closed on 3 September 2026, 09:00 WIB: its totals" in bkd.get(person).body
+    )
+    assert (
+        closed not in bkd.get(f"{day}&known=2026-09-02T09:00").body + bkd.get(f"{person}&known=2026-09-02T09:00").body
+    )
     assert closed not in bkd.get("/day/a?date=2026-09-01&lang=en").body
     assert closed not in bkd.get("/period/office?month=2026-09&lang=en").body
+
+
+def test_a_closing_of_dates_in_another_unit_is_not_mentioned(served: Served) -> None:
+    """`k` moved on 2 September; the clinic closed until the day before, of which the school learns nothing."""
+    moved = "k,Contoh Pindah,pns,clinic,2026-08-24,2026-09-01\nk,Contoh Pindah,pns,school,2026-09-02,\n"
+    served.office.enter("people", f"key,name,employment,unit,from,until\n{moved}")
+    made = {"unit": "clinic", "first": "2026-08-02", "last": "2026-09-01", "closed_by": "bkd1", "paper": "Contoh"}
+    more = {"entered": "2026-09-03T01:00:00.000Z", "still_open": "[]", "policies": "{}"}
+    total = ClosedTotal("k", "2026-08-02", "2026-09-01", "clinic", "{}", "{}")
+    with served.office.database.writing() as connection:
+        closings.add(connection, {**made, **more}, [total], [])
+    for page in ("/person/k?month=2026-09&lang=en", "/period/{unit}?month=2026-09&lang=en"):
+        for account, unit in (("clerk", "clinic"), ("other", "school")):
+            body = served.browser(account).get(page.format(unit=unit)).body
+            assert ("was closed on" in body) is (unit == "clinic"), (page, account)
 
 
 def test_two_closings_at_once_leave_one(served: Served) -> None:

@@ -163,7 +163,12 @@ def test_a_month_is_corrected_closed_printed_and_adjusted_on_the_pages(
     work(served, date(2026, 10, 1), date(2026, 10, 31))
     request(chromium, served, "Koreksi", person="Budi Contoh", date=str(LATE), time="07:20", slot="masuk")
     served.office.at("2026-11-02 09:00")
-    assert "1 penyesuaian" in close(chromium, served, date(2026, 10, 15))
+    draft = close(chromium, served, date(2026, 10, 15))
+    assert "1 penyesuaian" in draft
+    assert (
+        "Budi Contoh, 8 September 2026: potongan 1 September 2026 s.d. 30 September 2026: 0,5 % saat ditutup, kini 0 %"
+        in draft
+    ), "what this closing carries, with the date whose page states why"
     assert cells(kept(chromium, numbers(served)[1], "annex.html"), "Budi Contoh")[-3:] == ["0", "-0,5", "-0,5"]
     assert kept(chromium, numbers(served)[0], "recap.html") == recap
     go(chromium, served, "/closing?unit=office&date=2026-09-15")
