@@ -32,7 +32,8 @@ from gateway.pending import PendingWrites
 from gateway.reload import Difference, applied, difference
 from gateway.schedule import Calendar
 from gateway.service import ServiceManager
-from gateway.settings import Settings, SettingsError, Severity, TerminalSettings
+from gateway.settings import Settings, TerminalSettings
+from gateway.settings_text import SettingsError, Severity
 from gateway.terminal.entries import Entries
 from gateway.terminal.monitor import TerminalMonitor
 from gateway.terminal.pool import Workers

@@ -11,7 +11,8 @@ from gateway.cli.base import command_group, print_stderr
 from gateway.cli.configuration import misconfigured
 from gateway.cli.options import DEFAULT_CONFIG, AsJson, Config
 from gateway.cli.output import print_fields, print_json
-from gateway.settings import SettingsError, TerminalSettings, json_schema, load, morning
+from gateway.settings import TerminalSettings, json_schema, load, morning
+from gateway.settings_text import SettingsError
 
 app = command_group()
 

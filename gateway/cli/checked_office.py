@@ -19,8 +19,8 @@ from gateway.office import MAX_TEXT, Office, digest_of, read_text
 
 MIN_AGE_NS = 2_000_000_000
 """A file that changed within this time before it is checked may change once more without another time stamp."""
-_CHECKS = Path(__file__).parent.parent / "settings.py"
-"""The file of this program that checks a configuration; another version of the program has another one."""
+_CHECKS = [Path(__file__).parent.parent / name for name in ("settings.py", "settings_text.py")]
+"""The files of this program that check a configuration; another version of the program has others."""
 
 
 def checked_office(config: Path) -> Office | None:
@@ -32,7 +32,7 @@ def checked_office(config: Path) -> Office | None:
         kept = json.loads(_read(place_of(config)))
         states = kept["files"]
         # Another installation of this program may have checked it, by rules of its own.
-        if kept["digest"] != digest_of(text) or states[str(_CHECKS)] is None:
+        if kept["digest"] != digest_of(text) or any(states[str(file)] is None for file in _CHECKS):
             return None
         if any(_state(file) != state for file, state in states.items()):
             return None
@@ -51,7 +51,7 @@ def to_keep(office: Office, digest: str, files: Iterable[Path], begun_ns: int) -
     """
     if not digest or "CREDENTIALS_DIRECTORY" in os.environ:
         return None
-    states = {str(file): _state(str(file)) for file in (_CHECKS, *files)}
+    states = {str(file): _state(str(file)) for file in (*_CHECKS, *files)}
     newest = max((state[-1] for state in states.values() if state), default=0)
     if newest > begun_ns - MIN_AGE_NS:
         return None

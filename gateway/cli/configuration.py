@@ -11,7 +11,8 @@ from drivers.safe_files import Folder
 from gateway.cli.base import Code, Failure, print_stderr
 from gateway.cli.checked_office import place_of, to_keep
 from gateway.office import Office
-from gateway.settings import Settings, SettingsError, TerminalSettings, load
+from gateway.settings import Settings, TerminalSettings, load
+from gateway.settings_text import SettingsError
 
 
 def load_settings(path: Path) -> Settings:

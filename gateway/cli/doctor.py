@@ -27,7 +27,8 @@ from gateway.doctor import GATEWAY as MACHINE
 from gateway.doctor import Outcome, Step, examine, ledger_counts, root_of, sections
 from gateway.findings import FINDINGS
 from gateway.ledger import ENGINE, LedgerError
-from gateway.settings import Settings, SettingsError, load
+from gateway.settings import Settings, load
+from gateway.settings_text import SettingsError
 from gateway.texts import Language, user_language
 
 LOG_LINES = 200

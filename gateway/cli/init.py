@@ -42,7 +42,8 @@ from gateway.cli.terminals import (
     size_of,
     spans_of,
 )
-from gateway.settings import Level, Mqtt, SettingsError, Username, Zone, holds_certificates, host_and_port, load
+from gateway.settings import Level, Mqtt, Username, Zone, holds_certificates, host_and_port, load
+from gateway.settings_text import SettingsError
 from gateway.texts import Language, user_language
 
 DRIVER = "zkteco"

@@ -71,7 +71,8 @@ from gateway.cli.screen import rich_console
 from gateway.cli.terminal_options import Address, CommKey, DriverName, Timeout, Udp, duration
 from gateway.cli.ways import ways_of
 from gateway.event import LABELS
-from gateway.settings import Settings, SettingsError, load
+from gateway.settings import Settings, load
+from gateway.settings_text import SettingsError
 
 TAIL = 8
 """Records that a probe reads to detect the layout of the log."""

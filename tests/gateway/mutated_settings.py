@@ -23,7 +23,8 @@ from drivers.anviz import wire as anviz
 from drivers.base import Driver, DriverError, DriverOptions, Terminal
 from drivers.line.wire import Message, MessageParser
 from gateway import app
-from gateway.settings import Settings, SettingsError, load
+from gateway.settings import Settings, load
+from gateway.settings_text import SettingsError
 from tests.mutation import HOSTILE_NUMBERS, HOSTILE_TEXTS, encode_json, mutate_bytes, mutate_json, mutate_text
 
 SAMPLE: dict[str, Any] = {

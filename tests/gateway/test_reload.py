@@ -25,7 +25,8 @@ from gateway.app import Daemon
 from gateway.commands import Refusal
 from gateway.ledger import LedgerReader
 from gateway.reload import Difference, applied, difference
-from gateway.settings import Problem, Settings, load
+from gateway.settings import Settings, load
+from gateway.settings_text import Problem
 from tests import contract, control
 from tests.broker import WAIT_S, Broker, Subscriber, eventually
 from tests.gateway.test_app import ZONE, here, punches

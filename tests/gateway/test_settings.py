@@ -21,7 +21,8 @@ from drivers import DRIVERS
 from drivers.push.terminal import PushOptions
 from drivers.textfile import read_secret
 from drivers.webhook.terminal import WebhookOptions
-from gateway.settings import Settings, SettingsError, json_schema, load
+from gateway.settings import Settings, json_schema, load
+from gateway.settings_text import SettingsError
 from tests.authority import Authority
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "gateway.example.yaml"

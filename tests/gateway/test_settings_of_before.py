@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from gateway.settings import Settings, SettingsError, load
+from gateway.settings import Settings, load
+from gateway.settings_text import SettingsError
 from tests.gateway.test_cli import hadir
 from tests.gateway.test_settings import GOOD, changed
 

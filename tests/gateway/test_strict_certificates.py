@@ -13,7 +13,8 @@ from gateway.courier import Courier, CourierRefused, _Ended
 from gateway.doctor import BROKER
 from gateway.ledger import Ledger
 from gateway.mqtt.publisher import Publisher
-from gateway.settings import Mqtt, Problem, Settings, SettingsError, json_schema, load
+from gateway.settings import Mqtt, Settings, json_schema, load
+from gateway.settings_text import Problem, SettingsError
 from tests.authority import Authority
 from tests.broker import Broker, eventually
 
