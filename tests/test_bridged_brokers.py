@@ -1,21 +1,31 @@
 """A regency's broker that is bridged to the centre's, both as docs/broker/ shows them, both dying."""
 
+import json
 import subprocess
 import threading
 import time
+from calendar import SATURDAY
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from central import inbox as centre
 from central.coverage import GAP_GRACE_S
-from central.store import Store
+from central.policy.office import OfficePolicies
+from central.registers.importing import Paper, enter_file
+from central.registers.read import scan_register
+from central.store import Store, results
+from central.store.engine import utc
+from central.timesheet.recompute import Recompute
 from gateway.ledger import delivery as ledger_delivery
 from tests.authority import Authority
 from tests.broker import WAIT_S, Broker, eventually, program
 from tests.central.receiving import held
+from tests.central.store.office import OFFICE, POLICIES
 from tests.gateway.mqtt.test_publisher import Office
 from tests.test_broker_samples import OURS, PASSWORD, SAMPLES, Client, Sample
 from tests.torture.link import Link
@@ -180,3 +190,44 @@ def test_both_brokers_die_and_nothing_is_lost(bridged: Bridged, tmp_path: Path) 
         bridged.all_confirmed()
 
     assert held(tmp_path / "centre.db") == list(range(1, bridged.recorded + 1))
+
+
+def test_an_outage_of_the_bridge_lets_no_day_be_final_that_a_log_may_better(bridged: Bridged, tmp_path: Path) -> None:
+    """No will crosses it, so that the gateway stays online here; but the watermark stays behind what follows."""
+    today = datetime.now(UTC).date()
+    workdays = [day for day in (today + timedelta(days) for days in range(-7, 8)) if day.weekday() < SATURDAY]
+    before, after = workdays[0], workdays[-1]
+    for kind, text in OFFICE.items():
+        file = tmp_path / f"{kind}.csv"
+        file.write_text(text.replace("2026-08-24", str(before)), "utf-8")
+        paper = Paper("Kepala Contoh", "Contoh 1/2026")
+        enter_file(
+            bridged.store.database, scan_register(file, kind), OfficePolicies(POLICIES), paper, datetime.now(UTC)
+        )
+    bridged.punch()
+    bridged.all_confirmed()
+    complete = {
+        "until": utc(datetime.now(UTC)),
+        "stream": bridged.office.ledger.stream,
+        "sequence": f"{bridged.recorded:020d}",
+    }
+    state = {"state": "online", "serial": "CEXA193960001", "records": COUNT, "complete": complete}
+    topic = f"hadir/v1/{OURS}/terminal/lobby/state"
+    with Client(Sample(bridged.regency.port, bridged.authority), OURS) as gateway:
+        assert gateway.may_write(topic, retain=True, payload=json.dumps(state))
+
+    def rows(query: str) -> list[Any]:
+        with bridged.store.database.reading() as connection:
+            return list(connection.exec_driver_sql(query))
+
+    eventually(lambda: rows("SELECT * FROM watermark WHERE counted IS NOT NULL"), what="the watermark")
+    bridged.link.cut()
+
+    later = datetime.now(UTC) + timedelta(days=9)
+    Recompute(bridged.store.database, OfficePolicies(POLICIES), now=lambda: later).run()
+
+    with bridged.store.database.reading() as connection:
+        days = {one.date: one for one in results.current(connection, ["a"], before, after)}
+    assert rows("SELECT * FROM offline") == []
+    assert (days[after].status, "unread" in days[after].content) == ("provisional", True)
+    assert "unread" not in days[before].content

@@ -102,9 +102,9 @@ class Client:
         self._client.disconnect()
         self._client.loop_stop()
 
-    def may_write(self, topic: str, *, retain: bool = False) -> bool:
+    def may_write(self, topic: str, *, retain: bool = False, payload: str = "{}") -> bool:
         """Publish, and return whether the broker took it."""
-        mid = self._client.publish(topic, b"{}", 1, retain).mid
+        mid = self._client.publish(topic, payload, 1, retain).mid
         eventually(lambda: mid in self._answers, what="the broker's answer")
         return self._answers[mid].value != 0x87
 
