@@ -171,8 +171,7 @@ class Receipts:
 def check_forward(stated: Iterable[Stated]) -> None:
     """Assert that no receipt names as missing what one before it has confirmed: that alone takes a confirmation back.
 
-    ``upto`` may be lower: a gap is named only when it is older, and its age begins anew where another worker takes a
-    lane, or where an announced end arrives in part.
+    ``upto`` may be lower where an announced end, which was named as missing, arrives in part.
     """
     confirmed: dict[tuple[str, str], set[int]] = {}
     for topic, stream, upto, ranges in stated:
@@ -531,11 +530,6 @@ class Torture:
         """Set all clocks right, and wait until everything is held, confirmed and judged, or nothing moves any more."""
         for own in (self._broker_clock, *self._servers.clocks, *(program.clock for program in self._programs)):
             own.set(0.0)
-        for gateway in self._gateways:
-            # A watermark of a clock that was ahead never goes back, and counts for nothing until that moment has come:
-            # as its log says, the gateway is restarted. The process that compares gets the last watermarks only.
-            gateway.kill()
-            gateway.start()
         moved, before = time.monotonic(), ""
         while not (reported := self._reported())[0]:
             self._keep()
