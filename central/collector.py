@@ -1,4 +1,4 @@
-"""Python's collector of cycles, paused where a batch makes very many objects that are in none."""
+"""Python's garbage collector, paused while a batch makes very many objects without reference cycles."""
 
 import gc
 from collections.abc import Iterator

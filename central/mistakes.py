@@ -1,4 +1,4 @@
-"""Mistakes of a settings file in the language of whom they are shown to: place, key and what is wrong. Pure.
+"""Mistakes of a settings file in English and Indonesian: place, key and what is wrong. Pure.
 
 The rules of pydantic have an Indonesian text by their type, and the office's own rules by the code that they are raised
 with (:func:`wrong`). What has none stands as it is, behind the words that it is the system's.

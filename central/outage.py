@@ -1,4 +1,4 @@
-"""What a process that runs on does while its database is away: it tries again, says so once, and goes on afterwards."""
+"""Outages of the database: a long-running process tries again, and logs the beginning and the end of each."""
 
 import random
 import re
