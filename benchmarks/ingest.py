@@ -64,18 +64,18 @@ def as_batches(parts: list[list[bytes]]) -> list[list[Message]]:
     ]
 
 
-def backlog(count: int) -> list[bytes]:
+def backlog(count: int, gateway: str = GATEWAY, stream: str = STREAM, serial: str = SERIAL) -> list[bytes]:
     """Return the events of a stream of punches, sealed as the contract says."""
-    previous = "sha256:" + sha256(STREAM.encode()).hexdigest()
+    previous = "sha256:" + sha256(stream.encode()).hexdigest()
     bodies = []
     for number in range(1, count + 1):
         local_time = (START + timedelta(seconds=7 * number)).isoformat()
         pin = str(1000 + number % PEOPLE)
-        data = {"terminal": "lobby", "serial": SERIAL, "pin": pin, "local_time": local_time, "occurrence": 1}
+        data = {"terminal": "lobby", "serial": serial, "pin": pin, "local_time": local_time, "occurrence": 1}
         data |= {"state": 0, "verify": 1, "work_code": "0", "suspect": [], "via": "log", "position": number}
         data |= {"timezone": "Asia/Jakarta", "raw": sha256(local_time.encode()).hexdigest()}
-        event = {"specversion": "1.0", "type": PUNCH, "source": f"/hadir/{GATEWAY}", "subject": "lobby", "data": data}
-        event |= {"id": str(uuid5(PUNCH_NAMESPACE, f"{SERIAL}\n{pin}\n{local_time}\n1")), "stream": STREAM}
+        event = {"specversion": "1.0", "type": PUNCH, "source": f"/hadir/{gateway}", "subject": "lobby", "data": data}
+        event |= {"id": str(uuid5(PUNCH_NAMESPACE, f"{serial}\n{pin}\n{local_time}\n1")), "stream": stream}
         event |= {"time": f"{local_time}+07:00", "datacontenttype": "application/json", "previous": previous}
         event |= {"sequence": f"{number:020d}", "recordedtime": "2026-09-04T00:30:00.412Z"}
         previous = "sha256:" + sha256((previous + _encode(event)).encode()).hexdigest()

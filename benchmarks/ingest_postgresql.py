@@ -24,6 +24,7 @@ from central.timesheet.recompute import Recompute
 from tests.postgres import Server
 
 EVENTS = 30_000
+GATEWAYS = 40
 PERSON_DAYS = 56_000
 """A hundredth of the nation's civil servants, one day."""
 RUNS = 3
@@ -41,28 +42,49 @@ def run(plan: Plan) -> Iterator[Figure]:
 
 
 def _ingest(plan: Plan, server: Server) -> Iterator[Figure]:
-    bodies = ingest.backlog(plan.size(EVENTS))
+    count = plan.size(EVENTS)
+    bodies = ingest.backlog(count)
     parts = [bodies[at : at + ingest.TOGETHER] for at in range(0, len(bodies), ingest.TOGETHER)]
-    batches = ingest.as_batches(parts)
+    yield from _stored(plan, server, "of a backlog on PostgreSQL, one lane, batches", ingest.as_batches(parts), count)
+    morning = _morning(count // GATEWAYS)
+    count = sum(map(len, morning))
+    yield from _stored(plan, server, f"of {GATEWAYS} gateways at once on PostgreSQL, one lane", morning, count)
+
+
+def _stored(plan: Plan, server: Server, what: str, arriving: list[list[Message]], count: int) -> Iterator[Figure]:
+    """Measure one lane by turns with its baselines."""
     bare, ours, file = [], [], []
     for _ in range(RUNS):  # by turns: other work on the machine spoils all alike
         url = server.url(server.fresh())
-        ours.append(_store(server, url, batches, len(bodies)))
+        ours.append(_store(server, url, arriving, count))
         target = server.url(server.fresh())
         Store(target).close()
         bare.append(copy(server, url, target, ingest.TOGETHER))
-        file.append(ingest.store(plan.fresh("ingest") / "centre.db", batches, len(bodies)))
-    count = len(bodies)
+        file.append(ingest.store(plan.fresh("ingest") / "centre.db", arriving, count))
     rate, base, sqlite = (count / min(times) for times in (ours, bare, file))
-    for what, other, aim in (("a bare COPY of the same rows", base, AIM_COPY), ("SQLite", sqlite, AIM_SQLITE)):
+    for other, rows, aim in ((base, "a bare COPY of the same rows", AIM_COPY), (sqlite, "SQLite", AIM_SQLITE)):
         yield Figure(
-            f"store {count:,} punches of a backlog on PostgreSQL, one lane, batches; processor, server included",
-            baseline=f"{other:,.0f}/s {what}",
+            f"store {count:,} punches {what}; processor, server included",
+            baseline=f"{other:,.0f}/s {rows}",
             ours=f"{rate:,.0f}/s",
             ratio=f"{rate / other:.2f} {TIMES}",
             aim=f"at least {aim} {TIMES}",
             met=yes_no(rate >= aim * other),
         )
+
+
+def _morning(each: int) -> list[list[Message]]:
+    """Return single messages of many gateways by turns, so many of each, in a stream of its own."""
+    sent = [
+        [
+            Message(f"{gateway}/punch/lobby", body)
+            for body in ingest.backlog(each, gateway, f"{ingest.STREAM[:-2]}{number:02d}", f"S{number}")
+        ]
+        for number in range(GATEWAYS)
+        for gateway in [f"site-{number}/gw"]
+    ]
+    messages = [message for round_ in zip(*sent, strict=True) for message in round_]
+    return [messages[at : at + ingest.TOGETHER] for at in range(0, len(messages), ingest.TOGETHER)]
 
 
 def _judge(plan: Plan, server: Server) -> Iterator[Figure]:
