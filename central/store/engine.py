@@ -29,9 +29,11 @@ from sqlalchemy import (
     Integer,
     MetaData,
     Select,
+    Subquery,
     Table,
     and_,
     bindparam,
+    literal_column,
     select,
     tuple_,
 )
@@ -43,7 +45,7 @@ from sqlmodel import SQLModel
 from central.json_text import dump_json
 from central.store import errors, sqlite
 from central.store.bulk import copy_rows, delete_rows
-from central.store.portable import driver_statement, is_postgresql, json_each, next_keys
+from central.store.portable import driver_statement, is_postgresql, json_each, json_item, next_keys
 
 KEY = BigInteger().with_variant(Integer(), "sqlite")
 """Type of a primary key that the database gives out: SQLite does so only for ``INTEGER``."""
@@ -148,8 +150,16 @@ def _values(column: ColumnElement[Any], values: json_each, name: str) -> Select[
     return select(sql_cast(each, BigInteger) if isinstance(column.type, Integer) else each)
 
 
+def listed_rows(name: str, *columns: str) -> Subquery:
+    """Return as rows what :func:`json_list` makes of tuples of integers; ``columns`` name their items."""
+    each = json_each(bindparam(name)).table_valued("value", name=f"listed_{name}").c.value
+    items = [json_item(each, literal_column(str(at))) for at in range(len(columns))]
+    named = zip(items, columns, strict=True)
+    return select(*(sql_cast(item, BigInteger).label(column) for item, column in named)).subquery(name)
+
+
 def json_list(values: Iterable[str | int | tuple[int, ...]]) -> str:
-    """Return values as the parameter of :func:`in_list` has them."""
+    """Return values as the parameter of :func:`in_list` or :func:`listed_rows` has them."""
     return dump_json(list(values))
 
 

@@ -9,28 +9,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import (
-    BigInteger,
-    Connection,
-    and_,
-    bindparam,
-    cast,
-    delete,
-    func,
-    insert,
-    literal_column,
-    null,
-    or_,
-    select,
-    union_all,
-    update,
-)
+from sqlalchemy import Connection, and_, bindparam, delete, func, insert, null, or_, select, union_all, update
 
 from central.coverage import Coverage
 from central.store.bodies import extent_of_gap
 from central.store.bulk import serialize
-from central.store.engine import in_list, insert_many, json_list, utc
-from central.store.portable import json_each, json_item
+from central.store.engine import in_list, insert_many, json_list, listed_rows, utc
 from central.store.tables import events, forgotten, gaps, gateways, streams
 
 MAX_GATEWAYS = 10_000
@@ -211,13 +195,8 @@ class Streams:
         """
         changed = [stream for stream in self.streams.values() if stream.changed]
         if changed:
-            self._connection.execute(
-                _SET_STREAM,
-                [
-                    {"b_id": stream.key, "seen": stream.coverage.seen, "assigned": stream.coverage.assigned}
-                    for stream in changed
-                ],
-            )
+            reached = [(stream.key, stream.coverage.seen, stream.coverage.assigned) for stream in changed]
+            self._connection.execute(_SET_STREAMS, {"reached": json_list(reached)})
         closed, opened = [], []
         differing: list[tuple[Stream, tuple[int, int]]] = []
         for stream in changed:
@@ -247,10 +226,9 @@ _COUNT_RECENT = select(func.count()).select_from(
 )
 _ADD_GATEWAY = insert(gateways).returning(gateways.c.id)
 _ADD_STREAM = insert(streams).returning(streams.c.id)
-_SET_STREAM = (
-    update(streams)
-    .where(streams.c.id == bindparam("b_id"))
-    .values(seen=bindparam("seen"), assigned=bindparam("assigned"))
+_REACHED = listed_rows("reached", "stream", "seen", "assigned")
+_SET_STREAMS = (
+    update(streams).where(streams.c.id == _REACHED.c.stream).values(seen=_REACHED.c.seen, assigned=_REACHED.c.assigned)
 )
 _SET_GATEWAY = (
     update(gateways)
@@ -289,13 +267,7 @@ _GAPS = (
     )
     .order_by(gaps.c.first)
 )
-_PLACE = json_each(bindparam("places")).table_valued("value", name="place").c.value
-_WANTED = select(
-    *(
-        cast(json_item(_PLACE, literal_column(at)), BigInteger).label(name)
-        for at, name in (("0", "stream"), ("1", "at"))
-    )
-).subquery("wanted")
+_WANTED = listed_rows("places", "stream", "at")
 _PLACES = union_all(
     select(
         *(events.c.stream, events.c.sequence, events.c.id, events.c.digest, events.c.previous, events.c.key),
