@@ -50,6 +50,21 @@ def run(plan: Plan) -> Iterator[Figure]:
         aim=f"at most {AIM_LOCK} {TIMES}",
         met=yes_no(locked <= AIM_LOCK * bare),
     )
+    alone, ours, _, megabytes = _alone("from benchmarks.sheets import sheet_file; sheet_file", path)
+    yield Figure(
+        f"the recap of that month once it is closed, {people:,} people; processor",
+        baseline=f"{alone:.2f} s xlsxwriter, the same cells from a list",
+        ours=f"{ours:.2f} s",
+        ratio=f"{ours / alone:.1f} {TIMES}",
+        aim=f"at most {AIM_SHEET} {TIMES}",
+        met=yes_no(ours <= AIM_SHEET * alone),
+    )
+    yield Figure(
+        f"memory of that sheet of the closed month, {people:,} people",
+        ours=f"{megabytes:.0f} MB",
+        aim=f"at most {AIM_MB} MB",
+        met=yes_no(megabytes <= AIM_MB),
+    )
 
 
 def _alone(call: str, path: Path, *arguments: object) -> list[float]:

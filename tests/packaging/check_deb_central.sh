@@ -192,6 +192,7 @@ expect "all holds" "the last word of the trial" "$(tail -n 1 "$tree/srv/trial.lo
 say "purge"
 apt purge -y -qq hadir-central
 expect "" "settings and secrets" "$(find "$tree/etc/hadir-central" -type f 2> /dev/null)"
+expect "" "links that start it" "$(find "$tree/etc/systemd" -name 'hadir-central*')"
 expect yes "the database" "$([ -s "$data/centre.db" ] && echo yes || echo no)"
 apt install -y -qq --no-install-recommends "/debs/$newer"
 in_tree env HADIR_PURGE_DATA=yes apt-get purge -y -qq hadir-central > /dev/null 2>&1

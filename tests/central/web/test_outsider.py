@@ -14,6 +14,7 @@ from central.web.access import Role, Viewer
 from central.web.app import MODULES
 from central.web.guard import Buckets
 from central.web.page import Page
+from central.web.views.period import FIGURES
 from tests.central.web.site import Answer, Browser, Served, token, write_accounts
 
 UNITS = "key,name,parent,zone,from,until\nschool,Sekolah,,Asia/Jakarta,2026-01-01,\n"
@@ -145,8 +146,16 @@ def forms() -> Iterator[dict[str, str]]:
     yield {"text": "Contoh", "paper": "Contoh", "with-open": "yes"}
 
 
+def own_pages() -> Iterator[str]:
+    """Yield the pages of the outsider's own unit and person, which must not depend on what is foreign either."""
+    for page in ("/today/school?date=", "/person/c/1?month=", "/day/c/1?date=", "/notes/c/1?date="):
+        yield from (f"{page}{on if 'date' in page else on[:7]}" for on in DATES)
+    yield from (f"/period/school?month={month}&show={show}" for month in ("2026-08", "2026-09") for show in FIGURES)
+
+
 def attempts(account: str) -> Iterator[tuple[str, dict[str, str] | None]]:
     """Yield each page, live part and form of the program, with everything foreign that it may be sent."""
+    yield from ((path, None) for path in own_pages())
     viewer = Viewer(account, Role(ACCOUNTS[account].partition("role: ")[2].partition("\n")[0]))
     for page in (page for module in MODULES for page in module.PAGES):
         for path in addresses(page):
@@ -165,8 +174,8 @@ def attempts(account: str) -> Iterator[tuple[str, dict[str, str] | None]]:
 def test_an_outsider_learns_nothing_about_another_unit(worlds: tuple[World, World], account: str) -> None:
     """Every route, with every foreign key, name and number, as page, live part and form: as where they do not exist.
 
-    Status, headers with the length, and body are equal; `Rahasia` is in all that is foreign and in no answer to what
-    does not have it.
+    So are the pages of the own unit. Status, headers with the length, and body are equal; `Rahasia` is in all that is
+    foreign and in no answer to what does not have it.
     """
     tried = 0
     for path, form in attempts(account):
