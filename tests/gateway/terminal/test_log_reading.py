@@ -80,9 +80,9 @@ def test_one_of_a_clock_that_was_ahead_ends_when_the_clock_is_right(office: Offi
     office.clock.offset = timedelta(days=2)
     worker = office.visit(live=False)
     polled(worker)
-    ahead = watermark(worker).until
     script.silence = TerminalUnavailable("no answer")
     eventually(lambda: not worker.state.online)
+    ahead = watermark(worker).until
     office.clock.trusted, office.clock.offset = False, timedelta()
     number = script.conversations
     eventually(lambda: script.conversations > number + 2)
