@@ -216,12 +216,14 @@ class Recompute:
         taken, days = [], 0
         horizon = self._now().date() + timedelta(days=1)
         policies = marks.first_policy(connection) or horizon  # no day before that is judged
-        for mark in marks.waiting(connection, limit, lock=True):
+        found = marks.waiting(connection, limit, lock=True)
+        for mark in found:
             taken.append(mark)
             days += max(1, min((min(mark.last, horizon) - max(mark.first, policies)).days + 1, SPAN_DAYS))
             if days >= self._person_days:
                 break
-        taken += marks.beside(connection, taken, policies, horizon)
+        if len(taken) == limit or len(taken) < len(found):  # else all that waits is taken
+            taken += marks.beside(connection, taken, policies, horizon)
         return sorted({mark.id: mark for mark in (*shared, *taken)}.values())
 
     def _one_by_one(self, taken: list[Marked], exc: Exception) -> None:
