@@ -80,10 +80,12 @@ def sheet_file(path: str) -> None:
     from central.cli import main  # noqa: PLC0415 - its memory counts
 
     target = Path(path).with_suffix(".xlsx")
+    target.unlink(missing_ok=True)  # the command replaces no file
     begun = time.process_time()
     with suppress(SystemExit), redirect_stdout(io.StringIO()):
         main(["sheet", "recap", UNIT, START.isoformat(), "--db", path, "-o", str(target)])
     ours = time.process_time() - begun
+    assert target.exists(), "the command has written no sheet"
     _, peak_kib = memory_kib()
     from openpyxl import load_workbook  # noqa: PLC0415 - after the memory was looked at
 
