@@ -35,6 +35,8 @@ WRITES_S, READS_S = 50, 3_600
 undone: a process that stands still must not hold up the others for ever. The first is less than what these wait."""
 CONNECT_S = 10
 """How long a connection may take."""
+NOTICED_S = 5.0
+"""How long an inbox waits for the lock of one that was killed: a busy server notices a moment later."""
 SECRET = "password_file"  # noqa: S105 - the name of a parameter
 """Parameter of our URLs that names a file with the password alone; PostgreSQL's own is ``passfile``."""
 
@@ -233,8 +235,8 @@ class Server:
         return str(connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one())
 
     def lock(self, patience_s: float = 0.0) -> Lock:
-        """Take the lock of the one inbox; raises StoreLocked where another process has it for longer."""
-        return Lock(self.address, INBOX, patience_s=patience_s)
+        """Take the lock of the one inbox; raises StoreLocked where another has it for that and for ``NOTICED_S``."""
+        return Lock(self.address, INBOX, patience_s=max(patience_s, NOTICED_S))
 
     def before_migrations(self) -> None:
         """Do nothing: the server makes tables within a transaction."""

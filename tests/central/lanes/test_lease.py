@@ -13,7 +13,7 @@ from central.inbox import Broker
 from central.lanes.lease import LEASE_S, Lease, address_of, new_worker
 from central.lanes.worker import Work
 from central.lanes.worker import Worker as Process
-from central.store import Database, Message, Store, StoreError, StoreLocked
+from central.store import Database, Message, Store, StoreError, StoreLocked, postgresql
 from central.store import lanes as rows
 from central.store.lanes import Fence, FencedDatabase, LaneLost, Plan
 from tests.broker import WAIT_S, eventually, free_port
@@ -120,9 +120,10 @@ def test_who_takes_a_lane_waits_for_what_is_being_written_under_it(workers: tupl
 
 
 def test_an_inbox_without_lanes_and_one_with_lanes_exclude_each_other(
-    workers: tuple[Worker, Worker], database_url: str
+    workers: tuple[Worker, Worker], database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two sessions of the broker would bring every message twice, and both would write receipts."""
+    monkeypatch.setattr(postgresql, "NOTICED_S", 0.0)  # nothing prolongs the leases of this test
     with pytest.raises(StoreError, match="another hadir-central inbox"):
         Store(database_url)
     for one in workers:

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from central.cli import Code
 from central.policy.office import OfficePolicies
 from central.policy.trial import try_policies
-from central.store import Store, StoreError, StoreLocked, batch, bulk, marks
+from central.store import Store, StoreError, StoreLocked, batch, bulk, marks, postgresql
 from central.store.engine import Database, StoreStalled, writer_lock
 from central.store.portable import LOCKS
 from central.store.postgresql import INBOX, WRITING
@@ -215,6 +215,16 @@ def test_several_processes_that_start_at_once_make_the_tables_once(database_url:
     assert [type(one) for one in found if not isinstance(one, Store)] == [StoreLocked, StoreLocked]
     stores[0].close()
     eventually(lambda: _is_free(database_url), what="the end of the lock")
+
+
+def test_an_inbox_waits_for_the_lock_of_one_that_was_killed(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server notices the end of a process a moment later; the inbox's service has started it again meanwhile."""
+    monkeypatch.setattr(postgresql, "NOTICED_S", WAIT_S)
+    killed = writer_lock(database_url)
+    noticed = threading.Timer(0.5, killed.release)
+    noticed.start()
+    Store(database_url).close()
+    noticed.join()
 
 
 def test_an_inbox_whose_lock_was_cut_ends_without_another_receipt(
