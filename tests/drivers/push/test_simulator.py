@@ -99,12 +99,13 @@ def test_a_slow_terminal() -> None:
 def test_a_full_store_refuses_and_recovers() -> None:
     """The terminal keeps its punches and sends them when there is room."""
     terminal = terminal_of("2.4", 5)
-    with stored() as (url, store), Simulator(terminal, url, pace=PACE) as simulator:
+    with stored() as (url, store):
         store.is_full = True
-        store.wait_for(lambda: simulator.replies[503] > 3)
-        assert not terminal.acknowledged
-        store.is_full = False
-        store.wait_for(lambda: all_arrived(store, terminal))
+        with Simulator(terminal, url, pace=PACE) as simulator:
+            store.wait_for(lambda: simulator.replies[503] > 3)
+            assert not terminal.acknowledged
+            store.is_full = False
+            store.wait_for(lambda: all_arrived(store, terminal))
 
 
 def test_another_serial_number_is_a_stranger() -> None:
