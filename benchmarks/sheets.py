@@ -26,21 +26,7 @@ def run(plan: Plan) -> Iterator[Figure]:
     path = plan.fresh("sheets") / "centre.db"
     build(path, people, [START + timedelta(days=number) for number in range(WORKDAYS)]).close()
     _alone("from benchmarks.recompute import judge_file; judge_file", path, WORKDAYS)
-    alone, ours, cells, megabytes = _alone("from benchmarks.sheets import sheet_file; sheet_file", path)
-    yield Figure(
-        f"a month's recap of {people:,} people as XLSX, {cells:,.0f} cells, from the database; processor",
-        baseline=f"{alone:.2f} s xlsxwriter, the same cells from a list",
-        ours=f"{ours:.2f} s",
-        ratio=f"{ours / alone:.1f} {TIMES}",
-        aim=f"at most {AIM_SHEET} {TIMES}",
-        met=yes_no(ours <= AIM_SHEET * alone),
-    )
-    yield Figure(
-        f"memory of that sheet, {people:,} people",
-        ours=f"{megabytes:.0f} MB",
-        aim=f"at most {AIM_MB} MB",
-        met=yes_no(megabytes <= AIM_MB),
-    )
+    yield from _recap(path, people, "a month's recap")
     bare, locked, whole = _alone("from benchmarks.sheets import close_file; close_file", path)
     yield Figure(
         f"closing a month of {people:,} people: time in which nothing else is written, of {whole:.1f} s in all",
@@ -50,9 +36,14 @@ def run(plan: Plan) -> Iterator[Figure]:
         aim=f"at most {AIM_LOCK} {TIMES}",
         met=yes_no(locked <= AIM_LOCK * bare),
     )
-    alone, ours, _, megabytes = _alone("from benchmarks.sheets import sheet_file; sheet_file", path)
+    yield from _recap(path, people, "the recap of that month once it is closed")
+
+
+def _recap(path: Path, people: int, what: str) -> Iterator[Figure]:
+    """Measure a recap and its memory."""
+    alone, ours, cells, megabytes = _alone("from benchmarks.sheets import sheet_file; sheet_file", path)
     yield Figure(
-        f"the recap of that month once it is closed, {people:,} people; processor",
+        f"{what}, {people:,} people as XLSX, {cells:,.0f} cells, from the database; processor",
         baseline=f"{alone:.2f} s xlsxwriter, the same cells from a list",
         ours=f"{ours:.2f} s",
         ratio=f"{ours / alone:.1f} {TIMES}",
@@ -60,7 +51,7 @@ def run(plan: Plan) -> Iterator[Figure]:
         met=yes_no(ours <= AIM_SHEET * alone),
     )
     yield Figure(
-        f"memory of that sheet of the closed month, {people:,} people",
+        f"memory of {what}, {people:,} people",
         ours=f"{megabytes:.0f} MB",
         aim=f"at most {AIM_MB} MB",
         met=yes_no(megabytes <= AIM_MB),
